@@ -1,0 +1,234 @@
+//! The state: the fold of all commits. Clones share everything.
+
+use crate::{
+    flag::Flag,
+    id::{FlagId, PipelineId, ReleaseId, Revision},
+    pipeline::Pipeline,
+    release::Release,
+    time::Timestamp,
+};
+use imbl::{OrdMap, OrdSet};
+use std::sync::Arc;
+
+/// All flags, pipelines and releases as of one revision.
+#[derive(Clone, Debug, PartialEq)]
+pub struct State {
+    revision: Revision,
+    time: Timestamp,
+    flags: OrdMap<FlagId, Arc<Flag>>,
+    pipelines: OrdMap<PipelineId, Arc<Pipeline>>,
+    releases: OrdMap<ReleaseId, Arc<Release>>,
+    /// Releases by creation.
+    by_creation: OrdMap<Revision, ReleaseId>,
+    /// Releases of a flag that are not over, by creation.
+    unfinished: OrdMap<FlagId, OrdMap<Revision, ReleaseId>>,
+    /// Flags that a pipeline is attached to.
+    attached: OrdMap<PipelineId, OrdSet<FlagId>>,
+    /// Releases along a pipeline that are not over.
+    along: OrdMap<PipelineId, OrdSet<ReleaseId>>,
+}
+
+impl Default for State {
+    /// The empty state, before the first commit.
+    fn default() -> Self {
+        Self::at(Revision::ZERO, Timestamp::EPOCH)
+    }
+}
+
+impl State {
+    fn at(revision: Revision, time: Timestamp) -> Self {
+        Self {
+            revision,
+            time,
+            flags: OrdMap::new(),
+            pipelines: OrdMap::new(),
+            releases: OrdMap::new(),
+            by_creation: OrdMap::new(),
+            unfinished: OrdMap::new(),
+            attached: OrdMap::new(),
+            along: OrdMap::new(),
+        }
+    }
+
+    /// What a store holds, made into a state again.
+    pub fn restore(
+        revision: Revision,
+        time: Timestamp,
+        flags: impl IntoIterator<Item = Arc<Flag>>,
+        pipelines: impl IntoIterator<Item = Arc<Pipeline>>,
+        releases: impl IntoIterator<Item = Arc<Release>>,
+    ) -> Self {
+        let mut state = Self::at(revision, time);
+        for flag in flags {
+            state.store_flag(flag);
+        }
+        for pipeline in pipelines {
+            state.store_pipeline(pipeline);
+        }
+        for release in releases {
+            state.store_release(release);
+        }
+        state
+    }
+
+    /// Revision of the last commit.
+    pub fn revision(&self) -> Revision {
+        self.revision
+    }
+
+    /// Time of the last commit.
+    pub fn time(&self) -> Timestamp {
+        self.time
+    }
+
+    /// One flag.
+    pub fn flag(&self, id: &FlagId) -> Option<&Arc<Flag>> {
+        self.flags.get(id)
+    }
+
+    /// All flags, by id.
+    pub fn flags(&self) -> impl DoubleEndedIterator<Item = &Arc<Flag>> {
+        self.flags.values()
+    }
+
+    /// The flags after an id, by id; all without one.
+    pub fn flags_after(&self, id: Option<&FlagId>) -> impl Iterator<Item = &Arc<Flag>> {
+        use std::ops::Bound;
+        let from = id.map_or(Bound::Unbounded, Bound::Excluded);
+        self.flags.range::<_, FlagId>((from, Bound::Unbounded)).map(|(_, flag)| flag)
+    }
+
+    /// One pipeline.
+    pub fn pipeline(&self, id: &PipelineId) -> Option<&Arc<Pipeline>> {
+        self.pipelines.get(id)
+    }
+
+    /// All pipelines, by id.
+    pub fn pipelines(&self) -> impl DoubleEndedIterator<Item = &Arc<Pipeline>> {
+        self.pipelines.values()
+    }
+
+    /// The pipelines after an id, by id; all without one.
+    pub fn pipelines_after(&self, id: Option<&PipelineId>) -> impl Iterator<Item = &Arc<Pipeline>> {
+        use std::ops::Bound;
+        let from = id.map_or(Bound::Unbounded, Bound::Excluded);
+        self.pipelines.range::<_, PipelineId>((from, Bound::Unbounded)).map(|(_, p)| p)
+    }
+
+    /// One release.
+    pub fn release(&self, id: &ReleaseId) -> Option<&Arc<Release>> {
+        self.releases.get(id)
+    }
+
+    /// All releases, by id.
+    pub fn releases(&self) -> impl DoubleEndedIterator<Item = &Arc<Release>> {
+        self.releases.values()
+    }
+
+    /// Releases by creation, newest first, that were created before a revision; all without one.
+    pub fn releases_before(
+        &self,
+        created: Option<Revision>,
+    ) -> impl Iterator<Item = &Arc<Release>> {
+        use std::ops::Bound;
+        let to = created.map_or(Bound::Unbounded, Bound::Excluded);
+        self.by_creation
+            .range((Bound::Unbounded, to))
+            .rev()
+            .filter_map(|(_, id)| self.releases.get(id))
+    }
+
+    /// Releases of a flag that are not over, oldest first.
+    pub fn unfinished(&self, flag: &FlagId) -> impl Iterator<Item = &Arc<Release>> {
+        self.unfinished
+            .get(flag)
+            .into_iter()
+            .flat_map(|ids| ids.values())
+            .filter_map(|id| self.releases.get(id))
+    }
+
+    /// All releases that are not over, by flag.
+    pub fn all_unfinished(&self) -> impl Iterator<Item = &Arc<Release>> {
+        self.unfinished.values().flat_map(|ids| ids.values()).filter_map(|id| self.releases.get(id))
+    }
+
+    /// The release of a flag that is active now.
+    pub fn active_release(&self, flag: &FlagId) -> Option<&Arc<Release>> {
+        self.unfinished(flag).find(|release| release.is_active())
+    }
+
+    /// The first flag that a pipeline is attached to.
+    pub fn flag_attached_to(&self, pipeline: &PipelineId) -> Option<&FlagId> {
+        self.attached.get(pipeline).and_then(OrdSet::get_min)
+    }
+
+    /// The first release along a pipeline that is not over.
+    pub fn release_along(&self, pipeline: &PipelineId) -> Option<&ReleaseId> {
+        self.along.get(pipeline).and_then(OrdSet::get_min)
+    }
+
+    pub(crate) fn advance_to(&mut self, revision: Revision, time: Timestamp) {
+        self.revision = revision;
+        self.time = time;
+    }
+
+    pub(crate) fn store_flag(&mut self, flag: Arc<Flag>) {
+        self.detach(&flag.id);
+        if let Some(pipeline) = &flag.pipeline {
+            self.attached.entry(pipeline.clone()).or_default().insert(flag.id.clone());
+        }
+        self.flags.insert(flag.id.clone(), flag);
+    }
+
+    pub(crate) fn remove_flag(&mut self, id: &FlagId) {
+        self.detach(id);
+        self.flags.remove(id);
+    }
+
+    fn detach(&mut self, id: &FlagId) {
+        if let Some(pipeline) = self.flags.get(id).and_then(|flag| flag.pipeline.clone()) {
+            remove_from_set(&mut self.attached, &pipeline, id);
+        }
+    }
+
+    pub(crate) fn store_pipeline(&mut self, pipeline: Arc<Pipeline>) {
+        self.pipelines.insert(pipeline.id.clone(), pipeline);
+    }
+
+    pub(crate) fn remove_pipeline(&mut self, id: &PipelineId) {
+        self.pipelines.remove(id);
+    }
+
+    pub(crate) fn store_release(&mut self, release: Arc<Release>) {
+        let proposal = &release.proposal;
+        let pipeline = &proposal.pipeline.id;
+        if release.is_over() {
+            if let Some(ids) = self.unfinished.get_mut(&proposal.flag) {
+                ids.remove(&proposal.created);
+                if ids.is_empty() {
+                    self.unfinished.remove(&proposal.flag);
+                }
+            }
+            remove_from_set(&mut self.along, pipeline, &proposal.id);
+        } else {
+            let ids = self.unfinished.entry(proposal.flag.clone()).or_default();
+            ids.insert(proposal.created, proposal.id.clone());
+            self.along.entry(pipeline.clone()).or_default().insert(proposal.id.clone());
+        }
+        self.by_creation.insert(proposal.created, proposal.id.clone());
+        self.releases.insert(proposal.id.clone(), release);
+    }
+}
+
+fn remove_from_set<K: Ord + Clone, V: Ord + Clone>(
+    sets: &mut OrdMap<K, OrdSet<V>>,
+    key: &K,
+    value: &V,
+) {
+    if let Some(set) = sets.get_mut(key) {
+        set.remove(value);
+        if set.is_empty() {
+            sets.remove(key);
+        }
+    }
+}

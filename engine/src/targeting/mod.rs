@@ -1,0 +1,117 @@
+//! Who is meant: rules over an evaluation context, and shares of traffic.
+//!
+//! The types stand here; [`evaluate`](mod@evaluate) answers for a context.
+
+mod bucket;
+mod evaluate;
+
+pub use bucket::{Bucketing, TOTAL, bucket};
+
+use crate::id::{EnvironmentId, RuleId};
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+
+/// The attribute that buckets a context unless a rule says otherwise.
+pub const TARGETING_KEY: &str = "targetingKey";
+
+/// A share of traffic, in basis points: 10000 is everyone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct BasisPoints(u16);
+
+impl BasisPoints {
+    /// Nobody.
+    pub const NONE: Self = Self(0);
+    /// Everyone.
+    pub const ALL: Self = Self(10_000);
+
+    /// From 0 to 10000; anything else is `None`.
+    pub fn new(points: u32) -> Option<Self> {
+        u16::try_from(points).ok().filter(|p| *p <= Self::ALL.0).map(Self)
+    }
+
+    /// The number, 0 to 10000.
+    pub const fn get(self) -> u32 {
+        self.0 as u32
+    }
+}
+
+/// A set of contexts: in one of the environments, and all conditions hold, and inside the share.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TargetingRule {
+    /// Unique in its list.
+    pub id: RuleId,
+    /// Empty: every environment.
+    pub environments: Vec<EnvironmentId>,
+    /// All of them must hold.
+    pub conditions: Vec<Condition>,
+    /// Share of the contexts that are left.
+    pub share: BasisPoints,
+    /// The attribute whose hash decides about the share.
+    pub bucket_by: Arc<str>,
+}
+
+/// One test of one attribute of the context.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Condition {
+    /// Top-level key of the context.
+    pub attribute: Arc<str>,
+    /// What it is held against.
+    pub test: Test,
+}
+
+/// How an attribute is compared. Strings are taken as they are, numbers and booleans as their
+/// shortest JSON text; arrays, objects and null count as missing. A missing attribute passes
+/// `NotIn` and `NotExists` and nothing else.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Test {
+    /// Equal to one of these.
+    In(Vec<Arc<str>>),
+    /// The opposite of `In`.
+    NotIn(Vec<Arc<str>>),
+    /// One of these is a prefix.
+    StartsWith(Vec<Arc<str>>),
+    /// One of these is a suffix.
+    EndsWith(Vec<Arc<str>>),
+    /// One of these is a substring.
+    Contains(Vec<Arc<str>>),
+    /// The attribute is there.
+    Exists,
+    /// The attribute is not there.
+    NotExists,
+    /// A number below this one; anything but a number fails.
+    Less(Number),
+    /// A number not below this one.
+    GreaterOrEqual(Number),
+    /// A SemVer 2.0.0 version below this one; anything else fails.
+    SemverLess(semver::Version),
+    /// A SemVer 2.0.0 version not below this one.
+    SemverGreaterOrEqual(semver::Version),
+}
+
+/// A finite decimal number, with the text it was written as.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Number {
+    text: Arc<str>,
+    value: f64,
+}
+
+impl Number {
+    /// A decimal number with an optional sign, fraction and exponent. `None` for anything else,
+    /// and for what is no finite double.
+    pub fn parse(text: &str) -> Option<Self> {
+        let plain = text.bytes().all(|b| b.is_ascii_digit() || b"+-.eE".contains(&b));
+        let value = text.parse::<f64>().ok().filter(|v| plain && v.is_finite())?;
+        Some(Self { text: text.into(), value })
+    }
+
+    /// As it was written.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// As a double.
+    pub fn value(&self) -> f64 {
+        self.value
+    }
+}

@@ -1,0 +1,103 @@
+//! Instants and lengths of time, in whole milliseconds. Nothing here reads a clock.
+
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// An instant: milliseconds since 1970-01-01T00:00:00Z, without leap seconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Timestamp(i64);
+
+impl Timestamp {
+    /// 1970-01-01T00:00:00Z.
+    pub const EPOCH: Self = Self(0);
+    /// 9999-12-31T23:59:59.999Z, the last instant that a `google.protobuf.Timestamp` can carry.
+    pub const MAX: Self = Self(253_402_300_799_999);
+
+    /// From milliseconds since the epoch, brought into the range from [`Self::EPOCH`] to
+    /// [`Self::MAX`].
+    pub const fn from_millis(millis: i64) -> Self {
+        if millis < 0 {
+            Self::EPOCH
+        } else if millis > Self::MAX.0 {
+            Self::MAX
+        } else {
+            Self(millis)
+        }
+    }
+
+    /// Milliseconds since the epoch.
+    pub const fn as_millis(self) -> i64 {
+        self.0
+    }
+
+    /// From `earlier` to here; nothing if `earlier` is later.
+    pub fn since(self, earlier: Self) -> Span {
+        Span::from_millis(self.0.saturating_sub(earlier.0))
+    }
+
+    /// The instant as chrono knows it.
+    pub fn to_utc(self) -> chrono::DateTime<chrono::Utc> {
+        // The range of the type lies well inside chrono's, so the default is never taken.
+        chrono::DateTime::from_timestamp_millis(self.0).unwrap_or_default()
+    }
+}
+
+impl std::ops::Add<Span> for Timestamp {
+    type Output = Self;
+
+    /// Saturates at [`Timestamp::MAX`].
+    fn add(self, span: Span) -> Self {
+        Self::from_millis(self.0.saturating_add(span.as_millis()))
+    }
+}
+
+impl fmt::Display for Timestamp {
+    /// RFC 3339 in UTC, with milliseconds.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.to_utc().to_rfc3339_opts(chrono::SecondsFormat::Millis, true))
+    }
+}
+
+/// A length of time in milliseconds, never negative.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+pub struct Span(i64);
+
+impl Span {
+    /// No time at all.
+    pub const ZERO: Self = Self(0);
+    /// 24 hours.
+    pub const DAY: Self = Self(86_400_000);
+
+    /// From milliseconds; negative ones are taken as none.
+    pub const fn from_millis(millis: i64) -> Self {
+        if millis < 0 { Self(0) } else { Self(millis) }
+    }
+
+    /// From whole seconds.
+    pub const fn from_secs(secs: u32) -> Self {
+        Self(secs as i64 * 1000)
+    }
+
+    /// Milliseconds.
+    pub const fn as_millis(self) -> i64 {
+        self.0
+    }
+
+    /// True if there is no time left.
+    pub const fn is_zero(self) -> bool {
+        self.0 == 0
+    }
+}
+
+impl fmt::Display for Span {
+    /// Seconds with an `s`, as protobuf's JSON writes them: `300s`, `1.500s`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0 % 1000 == 0 {
+            write!(f, "{}s", self.0 / 1000)
+        } else {
+            write!(f, "{}.{:03}s", self.0 / 1000, self.0 % 1000)
+        }
+    }
+}

@@ -1,0 +1,15 @@
+//! The Phasegate server.
+//!
+//! Rooms, downwards only: `app` -> `grpc` -> {`driver`, `watch`} -> {`store`, `clock`}, with the
+//! engine below all. `grpc` never sees `store`; `store` never sees the wire types; `driver` never
+//! sees tonic.
+
+#![warn(clippy::unwrap_used)]
+
+pub mod app;
+pub mod clock;
+pub mod config;
+pub mod driver;
+pub mod grpc;
+pub mod store;
+pub mod watch;

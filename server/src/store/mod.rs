@@ -1,0 +1,207 @@
+//! Where commits become durable.
+//!
+//! A [`Store`] is used by one thread, the writer, for everything: writes, and reads of the log that
+//! is too old for memory. What it promises is said at each method and checked by the contract tests,
+//! which every store passes.
+
+use phasegate_engine::{
+    State,
+    event::Change,
+    flag::Flag,
+    id::{FlagId, PipelineId, Principal, ReleaseId, RequestId, Revision},
+    pipeline::Pipeline,
+    release::{Proposal, Release},
+    time::Timestamp,
+};
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+use uuid::Uuid;
+
+/// Identity of a store: a restored or imported one gets another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct StoreId(pub Uuid);
+
+impl std::fmt::Display for StoreId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// A durable home of commits.
+pub trait Store: Send + 'static {
+    /// Everything but the log, as of the last commit. Checks that what it finds is consistent.
+    fn load(&mut self) -> Result<Image, Error>;
+
+    /// Makes the records durable, all or none, in order. When it returns they survive a power cut.
+    /// After an error nothing may be assumed: the caller stops using the store.
+    fn commit(&mut self, records: &[Record]) -> Result<(), Error>;
+
+    /// Reads the log.
+    fn changes(&mut self, query: &LogQuery) -> Result<Vec<Arc<Change>>, Error>;
+
+    /// Removes at most `limits.most` of what is too old to keep: first makes the new oldest revision
+    /// durable, then deletes below it.
+    fn compact(&mut self, limits: &Compaction) -> Result<Compacted, Error>;
+
+    /// Bytes that can still be written where the store lives; none if there is no such bound.
+    fn free_space(&self) -> Result<Option<u64>, Error>;
+}
+
+/// What a store holds, the log apart.
+#[derive(Clone, Debug)]
+pub struct Image {
+    /// Identity of the store.
+    pub store_id: StoreId,
+    /// Oldest revision whose changes are all in the log; zero if nothing was ever removed.
+    pub oldest: Revision,
+    /// Flags, pipelines and releases.
+    pub state: State,
+    /// Requests that must not be done twice.
+    pub requests: Vec<(RequestKey, RequestRecord)>,
+}
+
+/// One commit, as it is written.
+#[derive(Clone, Debug)]
+pub struct Record {
+    /// Its revision: one above that of the record before it.
+    pub revision: Revision,
+    /// Its time.
+    pub time: Timestamp,
+    /// Flags that it stored or deleted.
+    pub flags: Vec<Write<FlagId, Flag>>,
+    /// Pipelines that it stored or deleted.
+    pub pipelines: Vec<Write<PipelineId, Pipeline>>,
+    /// Releases that it created.
+    pub proposals: Vec<Arc<Proposal>>,
+    /// Releases that it touched, as they are afterwards.
+    pub releases: Vec<Arc<Release>>,
+    /// Entries of the log.
+    pub changes: Vec<Arc<Change>>,
+    /// The request that asked for it.
+    pub request: Option<(RequestKey, RequestRecord)>,
+}
+
+/// A resource that a commit stored or deleted.
+#[derive(Clone, Debug)]
+pub enum Write<K, V> {
+    /// This is what it is now.
+    Put(K, Arc<V>),
+    /// It is gone.
+    Delete(K),
+}
+
+/// What makes a request the same as another.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct RequestKey {
+    /// Who asked.
+    pub principal: Principal,
+    /// Name of the RPC, for example `PauseRelease`.
+    pub rpc: Arc<str>,
+    /// The id they gave.
+    pub id: RequestId,
+}
+
+/// What is remembered of a request that succeeded.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RequestRecord {
+    /// SHA-256 of the request without its id.
+    pub payload: [u8; 32],
+    /// When it was done.
+    pub time: Timestamp,
+    /// What it was about, for the answer to a repetition.
+    pub subject: Subject,
+}
+
+/// The resource that a request was about.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Subject {
+    /// A flag.
+    Flag(FlagId),
+    /// A pipeline.
+    Pipeline(PipelineId),
+    /// A release.
+    Release(ReleaseId),
+}
+
+/// A stretch of the log.
+#[derive(Clone, Debug)]
+pub struct LogQuery {
+    /// Only changes above this revision.
+    pub after: Revision,
+    /// Only changes up to and with this revision.
+    pub up_to: Revision,
+    /// Only changes of this release.
+    pub release: Option<ReleaseId>,
+    /// Which end to begin at.
+    pub order: Order,
+    /// At most so many, but the changes of one commit are never torn apart.
+    pub limit: usize,
+}
+
+/// By revision, then by release.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// Growing revisions.
+    OldestFirst,
+    /// Falling revisions (the releases of one commit still in their order).
+    NewestFirst,
+}
+
+/// What to remove.
+#[derive(Clone, Debug)]
+pub struct Compaction {
+    /// Changes of commits before this time.
+    pub changes_before: Timestamp,
+    /// Requests done before this time.
+    pub requests_before: Timestamp,
+    /// At most so many of each.
+    pub most: usize,
+}
+
+/// What was removed.
+#[derive(Clone, Debug, Default)]
+pub struct Compacted {
+    /// Oldest revision whose changes are all still in the log; zero if nothing was ever removed.
+    pub oldest: Revision,
+    /// Requests that are forgotten.
+    pub requests: Vec<RequestKey>,
+    /// How many changes were removed. If as many as allowed, there may be more.
+    pub changes: usize,
+}
+
+/// Why a store did not do what it should.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The directory is held by another process.
+    #[error("the data directory {dir} is in use by {holder}")]
+    Locked {
+        /// The directory.
+        dir: String,
+        /// Who holds it, as far as it is known.
+        holder: String,
+    },
+    /// The directory holds something else, or a format of another version.
+    #[error("{dir} is no data directory of this version: {problem}")]
+    Foreign {
+        /// The directory.
+        dir: String,
+        /// What is there.
+        problem: String,
+    },
+    /// What is stored contradicts itself. Nothing was changed.
+    #[error("the store is damaged: {0}")]
+    Damaged(String),
+    /// The disk is full.
+    #[error("no space left")]
+    Full(#[source] std::io::Error),
+    /// The operating system refused.
+    #[error("{doing} failed")]
+    Io {
+        /// What was being done.
+        doing: String,
+        /// Why it failed.
+        #[source]
+        source: std::io::Error,
+    },
+}
