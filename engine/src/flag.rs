@@ -1,13 +1,13 @@
 //! Flags: feature gates and dynamic configs in one key space.
 
 use crate::{
-    id::{FlagId, PipelineId, Revision},
-    targeting::TargetingRule,
+    id::{EnvironmentId, FlagId, PipelineId, Revision, RuleId},
+    targeting::{BasisPoints, Condition, TargetingRule},
     time::Timestamp,
     value::Object,
 };
 use serde::{Deserialize, Serialize};
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 /// What a flag answers: the first rule that matches, else the default.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -104,4 +104,43 @@ pub struct Flag {
     pub revision: Revision,
     /// Time of that commit.
     pub update_time: Timestamp,
+}
+
+/// True if two specs differ in an environment that is not exempt: one that a rule of either names,
+/// or any that none names. Specs differ in an environment if `default` does, or the sequence of
+/// rules that concern it, their environments left aside.
+pub fn differs_outside(old: &Spec, new: &Spec, exempt: &[EnvironmentId]) -> bool {
+    match (old, new) {
+        (Spec::Gate(old), Spec::Gate(new)) => rules_differ_outside(old, new, exempt),
+        (Spec::Config(old), Spec::Config(new)) => rules_differ_outside(old, new, exempt),
+        (Spec::Gate(_), Spec::Config(_)) | (Spec::Config(_), Spec::Gate(_)) => true,
+    }
+}
+
+fn rules_differ_outside<V: PartialEq>(
+    old: &Rules<V>,
+    new: &Rules<V>,
+    exempt: &[EnvironmentId],
+) -> bool {
+    let named = old.rules.iter().chain(&new.rules).flat_map(|rule| &rule.targeting.environments);
+    let governed: BTreeSet<_> = named.filter(|environment| !exempt.contains(environment)).collect();
+    // `None` is an environment that no rule names.
+    let mut environments = std::iter::once(None).chain(governed.into_iter().map(Some));
+    old.default != new.default
+        || environments.any(|environment| rules_in(old, environment).ne(rules_in(new, environment)))
+}
+
+/// The rules that concern an environment, their environments left aside.
+fn rules_in<'a, V>(
+    spec: &'a Rules<V>,
+    environment: Option<&'a EnvironmentId>,
+) -> impl Iterator<Item = (&'a RuleId, &'a [Condition], BasisPoints, &'a str, &'a V)> {
+    let concerns = move |rule: &&Rule<V>| {
+        let environments = &rule.targeting.environments;
+        environments.is_empty() || environment.is_some_and(|one| environments.contains(one))
+    };
+    spec.rules.iter().filter(concerns).map(|rule| {
+        let TargetingRule { id, environments: _, conditions, share, bucket_by } = &rule.targeting;
+        (id, conditions.as_slice(), *share, &**bucket_by, &rule.value)
+    })
 }

@@ -38,6 +38,22 @@ pub struct Template {
     pub trigger_notice: Arc<str>,
 }
 
+impl Template {
+    /// Places where a phase's rule names an environment that the pipeline does not govern, as
+    /// indexes of phase, rule and environment.
+    pub fn exempt_conflicts(&self) -> impl Iterator<Item = (usize, usize, usize)> + '_ {
+        self.phases.iter().enumerate().flat_map(move |(phase_index, phase)| {
+            phase.rules.iter().enumerate().flat_map(move |(rule_index, rule)| {
+                let named = rule.environments.iter().enumerate();
+                named.filter_map(move |(index, environment)| {
+                    let conflict = self.exempt_environments.contains(environment);
+                    conflict.then_some((phase_index, rule_index, index))
+                })
+            })
+        })
+    }
+}
+
 /// One step. Its life: approval, window, applied, bake and guards, done.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Phase {

@@ -447,21 +447,27 @@ impl Release {
         self.proposal.schedule_time.is_none_or(|at| at <= now)
     }
 
-    /// Fewest further approvals that can meet the requirement of a phase, by its reviews alone:
-    /// the larger of what is missing in all and of what any quota misses, because one person may
-    /// count for all of them. 0 without a requirement.
+    /// Fewest further approvals that can meet the requirement of a phase, by its reviews alone. 0
+    /// without a requirement.
     pub fn approvals_missing(&self, phase: PhaseIndex) -> u32 {
+        self.approvals_missing_with(phase, &[])
+    }
+
+    /// The same after further approvals, each by a principal in these groups. It is the larger of
+    /// what is missing in all and of what any quota misses, because one person may count for all of
+    /// them.
+    pub fn approvals_missing_with(&self, phase: PhaseIndex, further: &[&[Group]]) -> u32 {
         let Some(requirement) = &self.phase(phase).approval else { return 0 };
-        let approvals = || {
-            self.progress.phases[phase.get()]
-                .reviews
-                .iter()
-                .filter(|review| review.verdict == ReviewVerdict::Approved)
-        };
+        let approved = |review: &&Review| review.verdict == ReviewVerdict::Approved;
+        let recorded = self.progress.phases[phase.get()].reviews.iter().filter(approved);
+        let approvals: Vec<&[Group]> = recorded
+            .map(|review| review.groups.as_slice())
+            .chain(further.iter().copied())
+            .collect();
         let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
-        let in_all = requirement.min_approvals.saturating_sub(count(approvals().count()));
+        let in_all = requirement.min_approvals.saturating_sub(count(approvals.len()));
         let by_quota = requirement.quotas.iter().map(|quota| {
-            let from_group = approvals().filter(|review| review.groups.contains(&quota.group));
+            let from_group = approvals.iter().filter(|groups| groups.contains(&quota.group));
             quota.min_approvals.saturating_sub(count(from_group.count()))
         });
         by_quota.fold(in_all, u32::max)

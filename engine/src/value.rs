@@ -18,7 +18,7 @@ pub enum Value {
     /// A string.
     String(Arc<str>),
     /// An array.
-    List(Vec<Value>),
+    List(Vec<Self>),
     /// An object.
     Object(Object),
 }
