@@ -1,11 +1,14 @@
 //! Who is meant: rules over an evaluation context, and shares of traffic.
 //!
-//! The types stand here; [`evaluate`](mod@evaluate) answers for a context.
+//! The types stand here; [`evaluate`] answers for a context.
 
 mod bucket;
+mod condition;
 mod evaluate;
 
-pub use bucket::{Bucketing, TOTAL, bucket};
+pub use bucket::{Bucketing, Salt, TOTAL, bucket, hash, share_of};
+pub use condition::Literal;
+pub use evaluate::{Answer, Context, Exposure, Why, evaluate, exposure};
 
 use crate::id::{EnvironmentId, RuleId};
 use serde::{Deserialize, Serialize};
@@ -65,7 +68,8 @@ pub struct Condition {
 /// `NotIn` and `NotExists` and nothing else.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Test {
-    /// Equal to one of these.
+    /// Equal to one of these: a string to the same text, a number or a boolean to a value that
+    /// reads as it, see [`Literal`].
     In(Vec<Arc<str>>),
     /// The opposite of `In`.
     NotIn(Vec<Arc<str>>),
