@@ -144,3 +144,112 @@ fn rules_in<'a, V>(
         (id, conditions.as_slice(), *share, &**bucket_by, &rule.value)
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::value::{Object, Value};
+
+    /// A rule in one word: `id`, or `id@env+env`. Its answer is true.
+    fn rule(text: &str) -> Rule<bool> {
+        let (id, environments) = text.split_once('@').unwrap_or((text, ""));
+        let environments = environments.split_terminator('+').map(|e| e.parse().unwrap());
+        let targeting = TargetingRule {
+            id: id.parse().unwrap(),
+            environments: environments.collect(),
+            conditions: Vec::new(),
+            share: BasisPoints::ALL,
+            bucket_by: "targetingKey".into(),
+        };
+        Rule { targeting, value: true }
+    }
+
+    /// A gate whose rules are those words, and whose default is false.
+    fn gate(rules: &str) -> Spec {
+        Spec::Gate(Rules { rules: rules.split_whitespace().map(rule).collect(), default: false })
+    }
+
+    fn check(old: &Spec, new: &Spec, exempt: &str, differs: bool) {
+        let exempt: Vec<_> = exempt.split_whitespace().map(|e| e.parse().unwrap()).collect();
+        assert_eq!(differs_outside(old, new, &exempt), differs, "{old:?} {new:?} {exempt:?}");
+        assert_eq!(differs_outside(new, old, &exempt), differs, "{new:?} {old:?} {exempt:?}");
+    }
+
+    #[test]
+    fn equal_specs_differ_nowhere() {
+        check(&gate(""), &gate(""), "", false);
+        check(&gate("a b@dev"), &gate("a b@dev"), "", false);
+    }
+
+    #[test]
+    fn a_rule_of_an_exempt_environment_may_come_and_go() {
+        check(&gate("a"), &gate("a b@dev"), "dev", false);
+        check(&gate("a"), &gate("b@dev a"), "dev test", false);
+        check(&gate("a"), &gate("a b@dev+test"), "dev test", false);
+        check(&gate("a@dev"), &gate("b@dev"), "dev", false);
+    }
+
+    #[test]
+    fn a_rule_of_a_governed_environment_may_not() {
+        check(&gate("a"), &gate("a b@prod"), "dev", true);
+        check(&gate("a"), &gate("a b@dev+prod"), "dev", true);
+        check(&gate("a"), &gate("a b@dev"), "", true);
+    }
+
+    #[test]
+    fn a_rule_of_every_environment_counts_even_if_all_that_are_named_are_exempt() {
+        check(&gate("b@dev"), &gate("a b@dev"), "dev", true);
+        check(&gate(""), &gate("a"), "dev", true);
+    }
+
+    #[test]
+    fn moving_a_rule_between_exempt_and_all_environments_is_seen_by_the_governed_ones() {
+        check(&gate("a@dev"), &gate("a"), "dev", true);
+        check(&gate("a@dev+prod"), &gate("a@dev"), "dev", true);
+        check(&gate("a@prod"), &gate("a@dev+prod"), "dev", false);
+    }
+
+    #[test]
+    fn the_order_counts_among_the_rules_that_concern_one_environment() {
+        check(&gate("a@prod b@prod"), &gate("b@prod a@prod"), "", true);
+        check(&gate("a@prod b"), &gate("b a@prod"), "", true);
+        check(&gate("a@prod b@test"), &gate("b@test a@prod"), "", false);
+        check(&gate("a@dev b"), &gate("b a@dev"), "dev", false);
+    }
+
+    #[test]
+    fn naming_the_same_environments_in_two_rules_or_in_another_order_is_no_difference() {
+        check(&gate("a@prod+test"), &gate("a@test+prod"), "", false);
+        check(&gate("a@prod a@test"), &gate("a@prod+test"), "", false);
+    }
+
+    #[test]
+    fn every_part_of_a_rule_but_its_environments_counts() {
+        let with = |edit: fn(&mut Rule<bool>)| {
+            let mut one = rule("a");
+            edit(&mut one);
+            Spec::Gate(Rules { rules: vec![one], default: false })
+        };
+        let check = |edit| check(&gate("a"), &with(edit), "dev", true);
+        check(|rule| rule.value = false);
+        check(|rule| rule.targeting.id = "b".parse().unwrap());
+        check(|rule| rule.targeting.share = BasisPoints::NONE);
+        check(|rule| rule.targeting.bucket_by = "tenant".into());
+        check(|rule| {
+            let test = crate::targeting::Test::Exists;
+            rule.targeting.conditions = vec![Condition { attribute: "tenant".into(), test }];
+        });
+    }
+
+    #[test]
+    fn the_default_holds_in_every_environment() {
+        let on = Spec::Gate(Rules { rules: Vec::new(), default: true });
+        check(&gate(""), &on, "dev", true);
+        let config = |text: &str| {
+            let default = Object::from([("colour".into(), Value::String(text.into()))]);
+            Spec::Config(Rules { rules: Vec::new(), default })
+        };
+        check(&config("red"), &config("red"), "", false);
+        check(&config("red"), &config("blue"), "dev", true);
+    }
+}
