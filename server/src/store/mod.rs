@@ -3,6 +3,27 @@
 //! A [`Store`] is used by one thread, the writer, for everything: writes, and reads of the log that
 //! is too old for memory. What it promises is said at each method and checked by the contract tests,
 //! which every store passes.
+//!
+//! Below the trait: [`Ledger`] keeps commits in a [`Tree`] of bytes, whatever holds that tree:
+//! [`memory`] or sled. What it writes there is in `record`.
+//!
+//! Deliberately absent: reads of single resources (the writer has the state in memory), clocks and
+//! randomness (times and new ids are arguments), retries (after a failed write nothing is known).
+
+mod check;
+mod ledger;
+pub mod memory;
+mod record;
+mod tree;
+
+#[cfg(test)]
+mod contract;
+#[cfg(test)]
+mod testing;
+
+pub use check::{Counts, FINDINGS_MOST, Finding, Verified};
+pub use ledger::Ledger;
+pub use tree::{Batch, Direction, Tree};
 
 use phasegate_engine::{
     State,
@@ -30,14 +51,17 @@ impl std::fmt::Display for StoreId {
 
 /// A durable home of commits.
 pub trait Store: Send + 'static {
-    /// Everything but the log, as of the last commit. Checks that what it finds is consistent.
+    /// Everything but the log, as of the last commit. Checks that what it finds is consistent:
+    /// the last batch is whole, no commit of the log is missing, the parts of releases fit.
     fn load(&mut self) -> Result<Image, Error>;
 
     /// Makes the records durable, all or none, in order. When it returns they survive a power cut.
-    /// After an error nothing may be assumed: the caller stops using the store.
+    ///
+    /// [`Error::Rejected`] means that nothing was written. After any other error nothing may be
+    /// assumed, and every later call fails: the caller ends the process.
     fn commit(&mut self, records: &[Record]) -> Result<(), Error>;
 
-    /// Reads the log.
+    /// Reads the log, from [`Compacted::oldest`] on.
     fn changes(&mut self, query: &LogQuery) -> Result<Vec<Arc<Change>>, Error>;
 
     /// Removes at most `limits.most` of what is too old to keep: first makes the new oldest revision
@@ -57,7 +81,7 @@ pub struct Image {
     pub oldest: Revision,
     /// Flags, pipelines and releases.
     pub state: State,
-    /// Requests that must not be done twice.
+    /// Requests that must not be done twice, oldest first; those of one moment in any order.
     pub requests: Vec<(RequestKey, RequestRecord)>,
 }
 
@@ -106,6 +130,7 @@ pub struct RequestKey {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RequestRecord {
     /// SHA-256 of the request without its id.
+    #[serde(with = "record::binary")]
     pub payload: [u8; 32],
     /// When it was done.
     pub time: Timestamp,
@@ -135,7 +160,8 @@ pub struct LogQuery {
     pub release: Option<ReleaseId>,
     /// Which end to begin at.
     pub order: Order,
-    /// At most so many, but the changes of one commit are never torn apart.
+    /// Whole commits as long as so many changes are not passed, but at least one commit. Only an
+    /// empty answer says that the stretch holds no more.
     pub limit: usize,
 }
 
@@ -155,7 +181,7 @@ pub struct Compaction {
     pub changes_before: Timestamp,
     /// Requests done before this time.
     pub requests_before: Timestamp,
-    /// At most so many of each.
+    /// At most so many commits and so many requests.
     pub most: usize,
 }
 
@@ -166,8 +192,26 @@ pub struct Compacted {
     pub oldest: Revision,
     /// Requests that are forgotten.
     pub requests: Vec<RequestKey>,
-    /// How many changes were removed. If as many as allowed, there may be more.
+    /// How many changes were removed from the log.
     pub changes: usize,
+    /// Whether all that may go is gone.
+    pub progress: CompactionProgress,
+}
+
+/// Whether all that may go is gone.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum CompactionProgress {
+    /// Nothing is left to remove.
+    #[default]
+    Done,
+    /// The limit was reached: call again.
+    More,
+}
+
+impl From<record::Unreadable> for Error {
+    fn from(unreadable: record::Unreadable) -> Self {
+        Self::Damaged(unreadable.to_string())
+    }
 }
 
 /// Why a store did not do what it should.
@@ -192,6 +236,20 @@ pub enum Error {
     /// What is stored contradicts itself. Nothing was changed.
     #[error("the store is damaged: {0}")]
     Damaged(String),
+    /// What is stored was written by another version.
+    #[error("the store has format {found}; this version reads and writes format {ours}")]
+    Format {
+        /// What is there.
+        found: u32,
+        /// What this version knows.
+        ours: u32,
+    },
+    /// The commits do not follow on what is stored. Nothing was written.
+    #[error("the commit was rejected: {0}")]
+    Rejected(String),
+    /// An earlier call failed; what is durable is not known until the store is opened again.
+    #[error("the store has failed before and takes nothing more")]
+    Failed,
     /// The disk is full.
     #[error("no space left")]
     Full(#[source] std::io::Error),

@@ -1,0 +1,346 @@
+//! What every store promises: one function for each promise, run on every store.
+
+use super::{
+    Compaction, CompactionProgress, Error, Image, LogQuery, Order, RequestKey, RequestRecord,
+    Store, StoreId, memory,
+    record::{encode, parts::LONGEST},
+    testing::{History, START, describe_flag, release, trigger},
+};
+use phasegate_engine::{
+    State,
+    command::ConflictPolicy,
+    event::Change,
+    flag::Flag,
+    id::{ReleaseId, Revision},
+    time::{Span, Timestamp},
+};
+use proptest::prelude::*;
+use std::sync::Arc;
+use uuid::Uuid;
+
+/// Opens the same store again and again; the one before is dropped first.
+type Home<'a> = &'a mut dyn FnMut() -> Box<dyn Store>;
+
+const STORE: StoreId = StoreId(Uuid::from_u128(0x0190_0000_0000_7000_8000_0000_0000_0001));
+
+macro_rules! every_store_keeps {
+    ($($promise:ident)*) => {
+        mod in_memory {
+            use super::*;
+
+            $(#[test]
+            fn $promise() {
+                let disk = memory::Disk::new();
+                super::$promise(&mut || Box::new(memory::open(&disk, STORE).unwrap()));
+            })*
+        }
+    };
+}
+
+every_store_keeps! {
+    a_new_store_is_empty_and_keeps_its_identity
+    what_was_committed_is_there_after_a_restart
+    records_of_one_commit_may_touch_the_same_things
+    values_of_any_length_come_back
+    a_value_may_grow_and_shrink
+    a_record_out_of_order_is_rejected_and_nothing_is_written
+    the_log_answers_as_a_list_would
+    compaction_takes_whole_commits_and_keeps_the_releases
+    compaction_goes_in_steps
+    old_requests_are_forgotten
+}
+
+fn load(store: &mut dyn Store) -> Image {
+    store.load().unwrap()
+}
+
+fn everything() -> LogQuery {
+    LogQuery {
+        after: Revision::ZERO,
+        up_to: Revision::new(u64::MAX >> 1),
+        release: None,
+        order: Order::OldestFirst,
+        limit: 1_000_000,
+    }
+}
+
+fn log(store: &mut dyn Store) -> Vec<Arc<Change>> {
+    store.changes(&everything()).unwrap()
+}
+
+/// Whether a store holds a history and nothing else.
+fn check_holds(store: &mut dyn Store, history: &History) {
+    let image = load(store);
+    assert_eq!(image.state, history.state);
+    check_requests(image.requests, &history.requests());
+    assert_eq!(log(store), history.changes());
+}
+
+/// Whether these requests are those, oldest first.
+fn check_requests(
+    mut requests: Vec<(RequestKey, RequestRecord)>,
+    expected: &[(RequestKey, RequestRecord)],
+) {
+    assert!(requests.is_sorted_by_key(|(_, record)| record.time));
+    // Those of one moment have no order.
+    let mut expected = expected.to_vec();
+    expected.sort_by(|(a, _), (b, _)| a.cmp(b));
+    requests.sort_by(|(a, _), (b, _)| a.cmp(b));
+    assert_eq!(requests, expected);
+}
+
+fn a_new_store_is_empty_and_keeps_its_identity(home: Home<'_>) {
+    for _ in 0..2 {
+        let image = load(&mut *home());
+        assert_eq!(image.store_id, STORE);
+        assert_eq!(image.oldest, Revision::ZERO);
+        assert_eq!(image.state, State::default());
+        assert_eq!(image.requests, []);
+    }
+}
+
+fn what_was_committed_is_there_after_a_restart(home: Home<'_>) {
+    let history = History::full();
+    let mut store = home();
+    for record in &history.records {
+        store.commit(std::slice::from_ref(record)).unwrap();
+    }
+    check_holds(&mut *store, &history);
+    drop(store);
+    check_holds(&mut *home(), &history);
+}
+
+fn records_of_one_commit_may_touch_the_same_things(home: Home<'_>) {
+    let mut history = History::full();
+    for length in [3 * LONGEST, 10, 2 * LONGEST] {
+        history.call(describe_flag("search", &"x".repeat(length)));
+    }
+    let mut store = home();
+    store.commit(&history.records).unwrap();
+    store.commit(&[]).unwrap();
+    check_holds(&mut *store, &history);
+    drop(store);
+    check_holds(&mut *home(), &history);
+}
+
+/// A description with which the flag takes so many bytes.
+fn description_for(history: &History, bytes: usize) -> String {
+    let bare = encode(&with_description(history, "")).len();
+    (0..8)
+        .map(|head| "x".repeat(bytes - bare - head))
+        .find(|text| encode(&with_description(history, text)).len() == bytes)
+        .unwrap()
+}
+
+/// The flag, as describing it anew would leave it.
+fn with_description(history: &History, text: &str) -> Flag {
+    let mut flag = (**history.flag("search")).clone();
+    flag.description = text.into();
+    flag.revision = history.state.revision().next();
+    flag
+}
+
+fn values_of_any_length_come_back(home: Home<'_>) {
+    let mut history = History::begin();
+    let mut store = home();
+    store.commit(&history.records).unwrap();
+    let lengths = [LONGEST - 1, LONGEST, LONGEST + 1, 2 * LONGEST, 600 * 1024];
+    for length in lengths {
+        let description = description_for(&history, length);
+        let record = history.call(describe_flag("search", &description));
+        store.commit(&[record]).unwrap();
+        assert_eq!(encode(history.flag("search")).len(), length);
+        check_holds(&mut *store, &history);
+        drop(store);
+        store = home();
+        check_holds(&mut *store, &history);
+    }
+}
+
+fn a_value_may_grow_and_shrink(home: Home<'_>) {
+    let mut history = History::begin();
+    let mut store = home();
+    store.commit(&history.records).unwrap();
+    for length in [100 * 1024, 10, 9 * 1024, 300 * 1024, 20 * 1024, 1] {
+        let record = history.call(describe_flag("search", &"y".repeat(length)));
+        store.commit(&[record]).unwrap();
+        check_holds(&mut *store, &history);
+    }
+    drop(store);
+    check_holds(&mut *home(), &history);
+}
+
+fn a_record_out_of_order_is_rejected_and_nothing_is_written(home: Home<'_>) {
+    let history = History::full();
+    let mut store = home();
+    let (first, rest) = history.records.split_at(3);
+    store.commit(first).unwrap();
+    let mut early = rest[0].clone();
+    early.time = Timestamp::EPOCH;
+    let mut unstored = rest[0].clone();
+    unstored.releases.clear();
+    for bad in [&[rest[1].clone()][..], &[first[2].clone()], &[early], &[unstored]] {
+        assert!(matches!(store.commit(bad), Err(Error::Rejected(_))));
+    }
+    // The first of these would have been good.
+    let torn = [rest[0].clone(), rest[2].clone()];
+    assert!(matches!(store.commit(&torn), Err(Error::Rejected(_))));
+    store.commit(rest).unwrap();
+    check_holds(&mut *store, &history);
+}
+
+/// What a list of all changes would answer.
+fn answer_of_a_list(all: &[Arc<Change>], query: &LogQuery) -> Vec<Arc<Change>> {
+    let asked = |change: &&Arc<Change>| {
+        query.after < change.revision
+            && change.revision <= query.up_to
+            && query.release.as_ref().is_none_or(|id| change.release.id() == id)
+    };
+    let asked: Vec<_> = all.iter().filter(asked).cloned().collect();
+    let mut commits: Vec<&[Arc<Change>]> =
+        asked.chunk_by(|a, b| a.revision == b.revision).collect();
+    if query.order == Order::NewestFirst {
+        commits.reverse();
+    }
+    let mut answer: Vec<Arc<Change>> = Vec::new();
+    for commit in commits {
+        if !answer.is_empty() && answer.len() + commit.len() > query.limit {
+            break;
+        }
+        answer.extend_from_slice(commit);
+    }
+    answer
+}
+
+fn any_query(last: u64, releases: Vec<ReleaseId>) -> impl Strategy<Value = LogQuery> {
+    let order = prop_oneof![Just(Order::OldestFirst), Just(Order::NewestFirst)];
+    let release = proptest::option::of(proptest::sample::select(releases));
+    (0..=last + 2, 0..=last + 2, release, order, 0..12_usize).prop_map(
+        |(after, up_to, release, order, limit)| LogQuery {
+            after: Revision::new(after),
+            up_to: Revision::new(up_to),
+            release,
+            order,
+            limit,
+        },
+    )
+}
+
+fn the_log_answers_as_a_list_would(home: Home<'_>) {
+    let mut history = History::full();
+    for round in 0..8 {
+        history.call(trigger("search", &format!("s-q{round}"), ConflictPolicy::Queue));
+    }
+    // This one touches all that wait, and must never be torn apart.
+    history.call(trigger("search", "s-last", ConflictPolicy::Supersede));
+    let mut store = home();
+    store.commit(&history.records).unwrap();
+    let all = history.changes();
+    assert!(all.chunk_by(|a, b| a.revision == b.revision).any(|commit| commit.len() > 5));
+    let ids = ["r-1", "s-1", "r-2", "a-3", "s-last", "nobody"].map(release).to_vec();
+    let last = history.state.revision().get();
+    let store = std::cell::RefCell::new(store);
+    proptest::test_runner::TestRunner::deterministic()
+        .run(&any_query(last, ids), |query| {
+            let answer = store.borrow_mut().changes(&query).unwrap();
+            prop_assert_eq!(answer, answer_of_a_list(&all, &query));
+            Ok(())
+        })
+        .unwrap();
+}
+
+fn nothing_is_too_old() -> Compaction {
+    Compaction { changes_before: START, requests_before: START, most: 1000 }
+}
+
+fn compaction_takes_whole_commits_and_keeps_the_releases(home: Home<'_>) {
+    let history = History::full();
+    let mut store = home();
+    store.commit(&history.records).unwrap();
+    let untouched = store.compact(&nothing_is_too_old()).unwrap();
+    assert_eq!((untouched.oldest, untouched.changes), (Revision::ZERO, 0));
+    assert_eq!(log(&mut *store), history.changes());
+
+    let mut cuts: Vec<Timestamp> = history.records.iter().map(|record| record.time).collect();
+    cuts.push(history.now + Span::from_millis(1));
+    let mut gone = 0;
+    for changes_before in cuts {
+        let compacted = store.compact(&Compaction { changes_before, ..nothing_is_too_old() });
+        let compacted = compacted.unwrap();
+        assert_eq!(compacted.progress, CompactionProgress::Done);
+        let kept: Vec<_> = history.changes();
+        let kept: Vec<_> = kept.into_iter().filter(|c| c.time >= changes_before).collect();
+        let first = history.records.iter().find(|record| record.time >= changes_before);
+        let begins =
+            first.map_or_else(|| history.state.revision().next(), |record| record.revision);
+        if compacted.oldest > Revision::ZERO {
+            assert_eq!(compacted.oldest, begins);
+        }
+        gone += compacted.changes;
+        assert_eq!(gone, history.changes().len() - kept.len());
+        assert_eq!(log(&mut *store), kept);
+        drop(store);
+        store = home();
+        let image = load(&mut *store);
+        assert_eq!(image.oldest, compacted.oldest);
+        assert_eq!(image.state, history.state);
+        assert_eq!(log(&mut *store), kept);
+    }
+    assert_eq!(log(&mut *store), []);
+    // The log goes on after it was emptied.
+    let mut history = history;
+    history.wait(Span::DAY);
+    let record = history.call(trigger("search", "s-9", ConflictPolicy::Queue));
+    store.commit(std::slice::from_ref(&record)).unwrap();
+    assert_eq!(log(&mut *store), record.changes);
+    assert_eq!(load(&mut *store).state, history.state);
+}
+
+fn compaction_goes_in_steps(home: Home<'_>) {
+    let history = History::full();
+    let mut store = home();
+    store.commit(&history.records).unwrap();
+    let after_all = history.now + Span::from_millis(1);
+    let limits = Compaction { changes_before: after_all, requests_before: START, most: 4 };
+    let mut steps = 0;
+    loop {
+        let compacted = store.compact(&limits).unwrap();
+        steps += 1;
+        let kept = |change: &Arc<Change>| change.revision >= compacted.oldest;
+        let kept: Vec<_> = history.changes().into_iter().filter(kept).collect();
+        assert_eq!(log(&mut *store), kept);
+        assert_eq!(load(&mut *store).oldest, compacted.oldest);
+        if compacted.progress == CompactionProgress::Done {
+            break;
+        }
+        assert_eq!(compacted.oldest, Revision::new(4 * steps + 1));
+    }
+    assert_eq!(steps, history.records.len().div_ceil(4) as u64);
+}
+
+fn old_requests_are_forgotten(home: Home<'_>) {
+    let history = History::full();
+    let mut store = home();
+    store.commit(&history.records).unwrap();
+    let requests_before = START + Span::from_secs(15);
+    let limits = Compaction { requests_before, changes_before: START, most: 3 };
+    let mut forgotten = Vec::new();
+    loop {
+        let compacted = store.compact(&limits).unwrap();
+        forgotten.extend(compacted.requests);
+        if compacted.progress == CompactionProgress::Done {
+            break;
+        }
+        assert_eq!(forgotten.len() % 3, 0);
+    }
+    let (old, kept): (Vec<_>, Vec<_>) =
+        history.requests().into_iter().partition(|(_, record)| record.time < requests_before);
+    let mut old: Vec<RequestKey> = old.into_iter().map(|(key, _)| key).collect();
+    old.sort();
+    forgotten.sort();
+    assert_eq!(forgotten, old);
+    assert!(old.len() > 3 && !kept.is_empty());
+    assert_eq!(log(&mut *store), history.changes());
+    drop(store);
+    check_requests(load(&mut *home()).requests, &kept);
+}

@@ -1,0 +1,316 @@
+//! The keys of the one tree.
+//!
+//! A key is a readable prefix and what identifies the thing, numbers as eight bytes, big-endian, so
+//! that the order of the bytes is the order of the things. The table is in `docs/data.md`.
+
+use super::Unreadable;
+use phasegate_engine::{
+    id::{FlagId, PipelineId, ReleaseId, Revision},
+    time::Timestamp,
+};
+use std::{fmt, ops::Range};
+
+/// SHA-256 of a request key: callers choose the texts in it, and a key must be short.
+pub(in crate::store) type RequestDigest = [u8; 32];
+
+/// What a key stands for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::store) enum Key {
+    /// Version of the format, identity of the store.
+    Format,
+    /// The last commit, and what proves that the last batch is whole.
+    Head,
+    /// Where the log begins.
+    Oldest,
+    /// A flag.
+    Flag(FlagId),
+    /// A pipeline.
+    Pipeline(PipelineId),
+    /// The part of a release that never changes.
+    Proposal(ReleaseId),
+    /// The part that does, as it is now.
+    Progress(ReleaseId),
+    /// A commit: one for each revision.
+    Commit(Revision),
+    /// What a commit did to a release: an entry of the log.
+    Change(Revision, ReleaseId),
+    /// Index: the entries of the log about one release.
+    ChangeOf(ReleaseId, Revision),
+    /// A request that must not be done twice.
+    Request(RequestDigest),
+    /// Index: requests by their time.
+    RequestAt(Timestamp, RequestDigest),
+}
+
+const FORMAT: &[u8] = b"meta/format";
+const HEAD: &[u8] = b"meta/head";
+const OLDEST: &[u8] = b"meta/oldest";
+const FLAG: &[u8] = b"flag/";
+const PIPELINE: &[u8] = b"pipeline/";
+const PROPOSAL: &[u8] = b"proposal/";
+const PROGRESS: &[u8] = b"progress/";
+const COMMIT: &[u8] = b"commit/";
+const CHANGE: &[u8] = b"log/";
+const CHANGE_OF: &[u8] = b"log-of/";
+const REQUEST: &[u8] = b"request/";
+const REQUEST_AT: &[u8] = b"request-at/";
+
+/// Stands between the key of a value and the number of one of its further parts. It is lower than
+/// any byte of an id, so the parts follow their value at once, before any other key.
+const PART: u8 = 0;
+
+/// Everything of one kind that lies side by side.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::store) enum Kind {
+    Flag,
+    Pipeline,
+    Proposal,
+    Progress,
+    Commit,
+    Change,
+    ChangeOf,
+    Request,
+    RequestAt,
+}
+
+impl Kind {
+    fn prefix(self) -> &'static [u8] {
+        match self {
+            Self::Flag => FLAG,
+            Self::Pipeline => PIPELINE,
+            Self::Proposal => PROPOSAL,
+            Self::Progress => PROGRESS,
+            Self::Commit => COMMIT,
+            Self::Change => CHANGE,
+            Self::ChangeOf => CHANGE_OF,
+            Self::Request => REQUEST,
+            Self::RequestAt => REQUEST_AT,
+        }
+    }
+
+    /// All keys of this kind.
+    pub(in crate::store) fn all(self) -> Range<Vec<u8>> {
+        below(self.prefix().to_vec())
+    }
+}
+
+/// The log entries of the commits from the first revision up to, and without, the second.
+pub(in crate::store) fn changes_between(from: Revision, to: Revision) -> Range<Vec<u8>> {
+    numbered(CHANGE, from.get())..numbered(CHANGE, to.get())
+}
+
+/// The commits from the first revision up to, and without, the second.
+pub(in crate::store) fn commits_between(from: Revision, to: Revision) -> Range<Vec<u8>> {
+    numbered(COMMIT, from.get())..numbered(COMMIT, to.get())
+}
+
+/// The index entries of one release, from the first revision up to, and without, the second.
+pub(in crate::store) fn changes_of_between(
+    release: &ReleaseId,
+    from: Revision,
+    to: Revision,
+) -> Range<Vec<u8>> {
+    let prefix = of_release(release);
+    numbered(&prefix, from.get())..numbered(&prefix, to.get())
+}
+
+/// The time index of the requests that were done before a time.
+pub(in crate::store) fn requests_before(time: Timestamp) -> Range<Vec<u8>> {
+    REQUEST_AT.to_vec()..numbered(REQUEST_AT, millis(time))
+}
+
+impl Key {
+    /// The key as it is stored.
+    pub(in crate::store) fn bytes(&self) -> Vec<u8> {
+        let with = |prefix: &[u8], rest: &[u8]| [prefix, rest].concat();
+        match self {
+            Self::Format => FORMAT.to_vec(),
+            Self::Head => HEAD.to_vec(),
+            Self::Oldest => OLDEST.to_vec(),
+            Self::Flag(id) => with(FLAG, id.as_str().as_bytes()),
+            Self::Pipeline(id) => with(PIPELINE, id.as_str().as_bytes()),
+            Self::Proposal(id) => with(PROPOSAL, id.as_str().as_bytes()),
+            Self::Progress(id) => with(PROGRESS, id.as_str().as_bytes()),
+            Self::Commit(revision) => numbered(COMMIT, revision.get()),
+            Self::Change(revision, id) => {
+                with(&numbered(CHANGE, revision.get()), id.as_str().as_bytes())
+            }
+            Self::ChangeOf(id, revision) => numbered(&of_release(id), revision.get()),
+            Self::Request(digest) => with(REQUEST, digest),
+            Self::RequestAt(time, digest) => with(&numbered(REQUEST_AT, millis(*time)), digest),
+        }
+    }
+
+    /// The key of a further part of a long value; the first part stands at the key itself.
+    pub(in crate::store) fn part(&self, number: u16) -> Vec<u8> {
+        let mut bytes = self.bytes();
+        bytes.push(PART);
+        bytes.extend(number.to_be_bytes());
+        bytes
+    }
+
+    /// Reads a stored key: what it stands for, and which part of its value it is, from 0.
+    pub(in crate::store) fn parse(bytes: &[u8]) -> Result<(Self, u16), Unreadable> {
+        Self::parse_whole(bytes)
+            .map(|key| (key, 0))
+            .or_else(|| {
+                let (whole, [PART, high, low]) = bytes.split_last_chunk()? else { return None };
+                Some((Self::parse_whole(whole)?, u16::from_be_bytes([*high, *low])))
+            })
+            .ok_or_else(|| Unreadable::key(bytes))
+    }
+
+    fn parse_whole(bytes: &[u8]) -> Option<Self> {
+        if bytes == FORMAT {
+            return Some(Self::Format);
+        }
+        if bytes == HEAD {
+            return Some(Self::Head);
+        }
+        if bytes == OLDEST {
+            return Some(Self::Oldest);
+        }
+        let slash = bytes.iter().position(|byte| *byte == b'/')?;
+        let (prefix, rest) = bytes.split_at(slash + 1);
+        match prefix {
+            FLAG => Some(Self::Flag(id(rest)?)),
+            PIPELINE => Some(Self::Pipeline(id(rest)?)),
+            PROPOSAL => Some(Self::Proposal(id(rest)?)),
+            PROGRESS => Some(Self::Progress(id(rest)?)),
+            COMMIT => Some(Self::Commit(revision(rest.try_into().ok()?))),
+            CHANGE => {
+                let (number, rest) = rest.split_first_chunk()?;
+                Some(Self::Change(revision(*number), id(rest)?))
+            }
+            CHANGE_OF => {
+                let (rest, number) = rest.split_last_chunk()?;
+                Some(Self::ChangeOf(id(rest.strip_suffix(b"/")?)?, revision(*number)))
+            }
+            REQUEST => Some(Self::Request(rest.try_into().ok()?)),
+            REQUEST_AT => {
+                let (number, rest) = rest.split_first_chunk()?;
+                let millis = i64::try_from(u64::from_be_bytes(*number)).ok()?;
+                Some(Self::RequestAt(Timestamp::from_millis(millis), rest.try_into().ok()?))
+            }
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Key {
+    /// As in `docs/data.md`, with numbers one can read.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Format => f.write_str("meta/format"),
+            Self::Head => f.write_str("meta/head"),
+            Self::Oldest => f.write_str("meta/oldest"),
+            Self::Flag(id) => write!(f, "flag/{id}"),
+            Self::Pipeline(id) => write!(f, "pipeline/{id}"),
+            Self::Proposal(id) => write!(f, "proposal/{id}"),
+            Self::Progress(id) => write!(f, "progress/{id}"),
+            Self::Commit(revision) => write!(f, "commit/{revision}"),
+            Self::Change(revision, id) => write!(f, "log/{revision}{id}"),
+            Self::ChangeOf(id, revision) => write!(f, "log-of/{id}/{revision}"),
+            Self::Request(digest) => write!(f, "request/{}", hex(digest)),
+            Self::RequestAt(time, digest) => {
+                write!(f, "request-at/{}{}", time.as_millis(), hex(digest))
+            }
+        }
+    }
+}
+
+/// Lower-case hexadecimal.
+pub(in crate::store) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn id<T: std::str::FromStr>(bytes: &[u8]) -> Option<T> {
+    std::str::from_utf8(bytes).ok()?.parse().ok()
+}
+
+fn revision(number: [u8; 8]) -> Revision {
+    Revision::new(u64::from_be_bytes(number))
+}
+
+fn millis(time: Timestamp) -> u64 {
+    // A timestamp is never before 1970.
+    time.as_millis().unsigned_abs()
+}
+
+fn numbered(prefix: &[u8], number: u64) -> Vec<u8> {
+    [prefix, &number.to_be_bytes()].concat()
+}
+
+fn of_release(id: &ReleaseId) -> Vec<u8> {
+    [CHANGE_OF, id.as_str().as_bytes(), b"/"].concat()
+}
+
+/// All keys that begin with a prefix. Every prefix ends in `/`, so its successor is easy to name.
+fn below(prefix: Vec<u8>) -> Range<Vec<u8>> {
+    let mut end = prefix.clone();
+    if let Some(last) = end.last_mut() {
+        *last += 1;
+    }
+    prefix..end
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn keys() -> Vec<Key> {
+        let release = |text: &str| ReleaseId::parse(text).unwrap();
+        vec![
+            Key::Format,
+            Key::Head,
+            Key::Oldest,
+            Key::Flag(FlagId::parse("new_checkout.v2").unwrap()),
+            Key::Pipeline(PipelineId::parse("web").unwrap()),
+            Key::Proposal(release("r-1")),
+            Key::Progress(release("r-1")),
+            Key::Commit(Revision::new(0x2f00_002f)),
+            Key::Change(Revision::new(0x2f00_002f), release("r-1")),
+            Key::ChangeOf(release("r-1"), Revision::new(0x2f00_002f)),
+            Key::ChangeOf(release("r-1"), Revision::new(u64::MAX)),
+            Key::Request([7; 32]),
+            Key::Request([0; 32]),
+            Key::RequestAt(Timestamp::from_millis(1_900_000_000_000), [0x2f; 32]),
+        ]
+    }
+
+    #[test]
+    fn a_key_is_read_as_it_was_written() {
+        for key in keys() {
+            assert_eq!(Key::parse(&key.bytes()).unwrap(), (key.clone(), 0), "{key}");
+        }
+    }
+
+    #[test]
+    fn parts_are_read_as_parts() {
+        for key in keys().into_iter().filter(|key| {
+            // Values of the others are never long.
+            matches!(key, Key::Flag(_) | Key::Head | Key::Proposal(_) | Key::Change(..))
+        }) {
+            for number in [1, 255, 256, u16::MAX] {
+                assert_eq!(Key::parse(&key.part(number)).unwrap(), (key.clone(), number), "{key}");
+            }
+        }
+    }
+
+    #[test]
+    fn bytes_of_no_key_are_refused() {
+        for bytes in [&b""[..], b"flag/", b"flag/-", b"flags/a", b"commit/1234567", b"log/12345678"]
+        {
+            assert!(Key::parse(bytes).is_err(), "{bytes:?}");
+        }
+    }
+
+    #[test]
+    fn the_parts_of_a_value_stand_before_every_other_key() {
+        let key = |id: &str| Key::Progress(ReleaseId::parse(id).unwrap());
+        assert!(key("a").bytes() < key("a").part(1));
+        assert!(key("a").part(1) < key("a").part(2));
+        assert!(key("a").part(u16::MAX) < key("a-b").bytes());
+        assert!(key("a").part(u16::MAX) < key("a0").bytes());
+    }
+}

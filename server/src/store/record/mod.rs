@@ -1,0 +1,207 @@
+//! The bytes of the store: what is written under each key, and how long values are cut.
+//!
+//! Everything is MessagePack with the names of the fields, so that fields can be added, and bytes
+//! read with any tool. Whoever changes a type that is stored changes what is on people's disks: the
+//! golden file beside this module shows the difference, and [`FORMAT`] has to grow if an older
+//! version could not read it.
+
+pub(super) mod key;
+pub(super) mod parts;
+
+use super::{RequestKey, RequestRecord, StoreId};
+use key::{Key, RequestDigest};
+use phasegate_engine::{
+    event::{Change, ReleaseEvent},
+    id::Revision,
+    release::{Progress, Proposal, Release, ReleaseState},
+    time::Timestamp,
+};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use sha2::{Digest, Sha256};
+use std::{borrow::Cow, sync::Arc};
+
+/// Version of all that is described here.
+pub(super) const FORMAT: u32 = 1;
+
+/// Under [`Key::Format`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Format {
+    /// [`FORMAT`] of the version that made the store.
+    pub(super) format: u32,
+    /// Identity of the store.
+    pub(super) store_id: StoreId,
+}
+
+/// Under [`Key::Head`], in every batch.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Head {
+    /// The last commit; zero if there is none.
+    pub(super) revision: Revision,
+    /// Its time.
+    pub(super) time: Timestamp,
+    /// CRC-32 of the rest of the batch.
+    pub(super) crc: u32,
+    /// The keys of the rest of the batch, each behind its length in two bytes. With them the CRC can
+    /// be computed again, from what is stored.
+    #[serde(with = "binary")]
+    pub(super) keys: Vec<u8>,
+}
+
+/// Under [`Key::Oldest`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Oldest {
+    /// Oldest revision whose changes are all in the log.
+    pub(super) revision: Revision,
+}
+
+/// Under [`Key::Commit`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct CommitRecord {
+    /// Its time.
+    pub(super) time: Timestamp,
+    /// How many releases it touched: so many entries the log has of it.
+    pub(super) changes: u32,
+}
+
+/// Under [`Key::Change`]. The proposal of the release is not repeated here.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct ChangeRecord<'a> {
+    /// The commit.
+    pub(super) revision: Revision,
+    /// Its time.
+    pub(super) time: Timestamp,
+    /// State of the release before the commit; none if the commit created it.
+    pub(super) before: Option<ReleaseState>,
+    /// What happened to it.
+    pub(super) events: Cow<'a, [ReleaseEvent]>,
+    /// How far the release had got after the commit.
+    pub(super) progress: Cow<'a, Progress>,
+}
+
+impl<'a> From<&'a Change> for ChangeRecord<'a> {
+    fn from(change: &'a Change) -> Self {
+        Self {
+            revision: change.revision,
+            time: change.time,
+            before: change.before,
+            events: Cow::Borrowed(&change.events),
+            progress: Cow::Borrowed(&change.release.progress),
+        }
+    }
+}
+
+impl ChangeRecord<'_> {
+    /// Puts the entry together again with the proposal of its release.
+    pub(super) fn with(self, proposal: Arc<Proposal>) -> Change {
+        Change {
+            revision: self.revision,
+            time: self.time,
+            before: self.before,
+            release: Arc::new(Release { proposal, progress: self.progress.into_owned() }),
+            events: self.events.into_owned(),
+        }
+    }
+}
+
+/// Under [`Key::Request`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct StoredRequest<'a> {
+    /// What makes it the same as another.
+    pub(super) key: Cow<'a, RequestKey>,
+    /// What is remembered of it.
+    pub(super) record: Cow<'a, RequestRecord>,
+}
+
+/// The digest that stands for a request key in the keys of the store.
+pub(super) fn digest(key: &RequestKey) -> RequestDigest {
+    let mut hash = Sha256::new();
+    for text in [key.principal.as_str(), &key.rpc, key.id.as_str()] {
+        // The length before each text keeps apart what would look the same in a row.
+        hash.update((text.len() as u64).to_be_bytes());
+        hash.update(text);
+    }
+    hash.finalize().into()
+}
+
+/// Bytes that are not what the store writes.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{what}: {problem}")]
+pub(super) struct Unreadable {
+    /// The key, as far as it can be told.
+    pub(super) what: String,
+    /// What is wrong there.
+    pub(super) problem: String,
+}
+
+impl Unreadable {
+    pub(super) fn at(key: &Key, problem: impl ToString) -> Self {
+        Self { what: key.to_string(), problem: problem.to_string() }
+    }
+
+    fn key(bytes: &[u8]) -> Self {
+        Self { what: bytes.escape_ascii().to_string(), problem: "no key of this format".into() }
+    }
+}
+
+/// A value as bytes.
+pub(super) fn encode<T: Serialize>(value: &T) -> Vec<u8> {
+    rmp_serde::to_vec_named(value).expect(
+        "writing to a Vec does not fail, and no stored type has a Serialize of its own that does",
+    )
+}
+
+/// Bytes as a value.
+pub(super) fn decode<T: DeserializeOwned>(key: &Key, bytes: &[u8]) -> Result<T, Unreadable> {
+    rmp_serde::from_slice(bytes).map_err(|error| Unreadable::at(key, error))
+}
+
+/// Byte strings: MessagePack has a form for them, text formats get hexadecimal.
+pub(super) mod binary {
+    use super::key::hex;
+    use serde::{Deserializer, Serializer, de};
+    use std::{fmt, marker::PhantomData};
+
+    pub(in crate::store) fn serialize<S: Serializer>(
+        bytes: impl AsRef<[u8]>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        if serializer.is_human_readable() {
+            serializer.serialize_str(&hex(bytes.as_ref()))
+        } else {
+            serializer.serialize_bytes(bytes.as_ref())
+        }
+    }
+
+    pub(in crate::store) fn deserialize<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+    where
+        D: Deserializer<'de>,
+        T: TryFrom<Vec<u8>>,
+    {
+        if deserializer.is_human_readable() {
+            deserializer.deserialize_str(Bytes(PhantomData))
+        } else {
+            deserializer.deserialize_bytes(Bytes(PhantomData))
+        }
+    }
+
+    struct Bytes<T>(PhantomData<T>);
+
+    impl<T: TryFrom<Vec<u8>>> de::Visitor<'_> for Bytes<T> {
+        type Value = T;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("bytes")
+        }
+
+        fn visit_bytes<E: de::Error>(self, bytes: &[u8]) -> Result<T, E> {
+            bytes.to_vec().try_into().map_err(|_| E::invalid_length(bytes.len(), &self))
+        }
+
+        fn visit_str<E: de::Error>(self, text: &str) -> Result<T, E> {
+            let digit = |at: usize| u8::from_str_radix(text.get(at..at + 2)?, 16).ok();
+            let bytes: Option<Vec<u8>> = (0..text.len()).step_by(2).map(digit).collect();
+            let bytes = bytes.ok_or_else(|| E::custom("no hexadecimal"))?;
+            self.visit_bytes(&bytes)
+        }
+    }
+}
