@@ -1,15 +1,16 @@
 //! What the rest of the server has of the driver.
 
+use super::{inbox::Sender, message::Message, metrics::Metrics, published::Published};
 use crate::store::{LogQuery, StoreId, Subject};
-use crate::watch::Entry;
+use crate::watch::{Entry, Log};
 use phasegate_engine::{
     Refusal, State,
     command::Call,
-    id::Revision,
+    id::{ReleaseId, Revision},
     time::{Span, Timestamp},
 };
 use std::sync::Arc;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 
 /// A call on its way to the writer.
 #[derive(Clone, Debug)]
@@ -66,7 +67,7 @@ pub enum Error {
 }
 
 /// Why the log could not be read.
-#[derive(Clone, Debug, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LogError {
     /// The log does not reach back so far.
     #[error("the log begins at revision {oldest}")]
@@ -82,49 +83,116 @@ pub enum LogError {
 /// The way to the writer, and to what it has published. Clones share everything.
 #[derive(Clone, Debug)]
 pub struct Handle {
-    _private: (),
+    published: Arc<Published>,
+    writer: Sender,
 }
 
 impl Handle {
-    /// Hands a call to the writer and waits until it is durable, or refused.
-    pub async fn submit(&self, _submission: Submission) -> Result<Done, Error> {
-        Err(Error::Stopped)
+    pub(super) fn new(published: Arc<Published>, writer: Sender) -> Self {
+        Self { published, writer }
+    }
+
+    /// Hands a call to the writer and waits until it is durable, or refused. Waits first if the
+    /// writer has its hands full. A call that was handed over is done even if nobody waits for the
+    /// answer any more.
+    pub async fn submit(&self, submission: Submission) -> Result<Done, Error> {
+        let (reply, answer) = oneshot::channel();
+        let message = Message::Submit { submission, reply };
+        if self.writer.send(message).await.is_err() {
+            return Err(Error::Stopped);
+        }
+        answer.await.unwrap_or(Err(Error::Stopped))
     }
 
     /// The newest durable state.
     pub fn state(&self) -> State {
-        State::default()
+        State::clone(&self.published.state())
     }
 
     /// Identity of the store.
     pub fn store_id(&self) -> StoreId {
-        StoreId(uuid::Uuid::nil())
+        self.published.store_id
     }
 
     /// The newest durable revision: a level to wait for. By the time it shows, [`Self::state`] and
-    /// [`Self::log`] have everything up to it.
+    /// [`Self::log`] have everything up to it. It closes when the writer is gone.
     pub fn head(&self) -> watch::Receiver<Revision> {
-        watch::channel(Revision::ZERO).1
+        self.published.head.clone()
     }
 
     /// Oldest revision whose changes are all in the log; zero if nothing was ever removed.
     pub fn oldest(&self) -> Revision {
-        Revision::ZERO
+        self.published.oldest()
     }
 
-    /// Reads the log: from memory if it is recent, through the writer if not.
-    pub async fn log(&self, _query: LogQuery) -> Result<Vec<Arc<Entry>>, LogError> {
-        Err(LogError::Stopped)
+    /// Reads the log: from memory if it is recent, through the writer if not. Reading forwards from
+    /// below where the log begins is [`LogError::Compacted`], so that nothing is passed over in
+    /// silence; who wants what there is begins right below [`Self::oldest`]. Reading backwards ends
+    /// where the log does.
+    pub async fn log(&self, query: LogQuery) -> Result<Vec<Arc<Entry>>, LogError> {
+        if !self.published.reaches_back(&query) {
+            return Err(LogError::Compacted { oldest: self.published.oldest() });
+        }
+        if let Some(entries) = self.published.recent(&query) {
+            return Ok(entries);
+        }
+        let (reply, answer) = oneshot::channel();
+        if self.writer.send(Message::ReadLog { query, reply }).await.is_err() {
+            return Err(LogError::Stopped);
+        }
+        answer.await.unwrap_or(Err(LogError::Stopped))
     }
 
     /// The server's clock.
     pub fn now(&self) -> Timestamp {
-        Timestamp::EPOCH
+        self.published.clock.now()
     }
 
     /// Moves a manual clock ahead, from deadline to deadline, and waits until everything that came
     /// due is durable. `None` if the clock is not a manual one.
-    pub async fn advance(&self, _by: Span) -> Option<Result<Timestamp, Error>> {
-        None
+    pub async fn advance(&self, by: Span) -> Option<Result<Timestamp, Error>> {
+        self.published.clock.as_manual()?;
+        let (reply, answer) = oneshot::channel();
+        if self.writer.send(Message::Advance { by, reply }).await.is_err() {
+            return Some(Err(Error::Stopped));
+        }
+        Some(answer.await.unwrap_or(Err(Error::Stopped)))
+    }
+
+    /// What the driver counts.
+    pub fn metrics(&self) -> &Metrics {
+        &self.published.metrics
+    }
+
+    /// Tells the writer to finish what it was given before this, and to stop.
+    pub fn stop(&self) {
+        self.writer.stop();
+    }
+}
+
+impl Log for Handle {
+    fn head(&self) -> watch::Receiver<Revision> {
+        self.head()
+    }
+
+    fn oldest(&self) -> Revision {
+        self.oldest()
+    }
+
+    fn store_id(&self) -> StoreId {
+        self.store_id()
+    }
+
+    fn state(&self) -> State {
+        self.state()
+    }
+
+    fn last_change(&self, release: &ReleaseId) -> Revision {
+        let state = self.published.state();
+        state.release(release).map_or(Revision::ZERO, |release| release.progress.revision)
+    }
+
+    async fn read(&self, query: LogQuery) -> Result<Vec<Arc<Entry>>, LogError> {
+        self.log(query).await
     }
 }

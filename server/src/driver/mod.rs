@@ -1,5 +1,38 @@
 //! The one writer: decide, commit, apply, publish, arm.
+//!
+//! ```text
+//!  Handle ──► Inbox ──► Writer ──► Store
+//!    ▲                    │
+//!    └──── Published ◄────┘   log, state, head: in this order, and after the commit
+//! ```
+//!
+//! Promises: calls and timers are one sequence of commits. A due timer of a flag comes before a call
+//! about it. Nobody learns of anything before it is durable, not even of a refusal. A request with
+//! an id is done once. If the store fails, nothing more is answered, published or written.
+//!
+//! Absent: transports and wire types, and any judgement about releases, which is the engine's. The
+//! [`Writer`] itself neither waits nor reads a clock of its own, so that it can be simulated; the
+//! [`Driver`] is a thread around it.
 
+mod alarms;
+mod config;
 mod handle;
+mod inbox;
+mod message;
+mod metrics;
+mod pacing;
+mod published;
+mod record;
+mod requests;
+mod ring;
+mod service;
+mod trust;
+mod writer;
 
+pub use config::{Config, Disk, LogMemory, Retention, Timers};
 pub use handle::{Done, Error, Handle, LogError, Mode, Submission};
+pub use inbox::{Inbox, Senders, Wait};
+pub use message::Message;
+pub use metrics::{Counter, Distribution, Gauge, Metrics};
+pub use service::{Driver, Failure, assemble};
+pub use writer::{BATCH_CALLS_MAX, OpenError, StoreFailed, Turn, Writer};

@@ -1,0 +1,112 @@
+//! What can be set about the driver.
+
+use phasegate_engine::time::Span;
+
+/// Everything that can be set about the driver.
+#[derive(Clone, Debug, Default)]
+pub struct Config {
+    /// When timers fire, and when they do not.
+    pub timers: Timers,
+    /// How long the past is kept.
+    pub retention: Retention,
+    /// The log that is kept in memory for watches, in bytes.
+    pub log_memory: LogMemory,
+    /// When the disk counts as full.
+    pub disk: Disk,
+}
+
+/// When timers fire, and when they do not. Under a manual clock nothing is ever late, and none of
+/// this has an effect.
+#[derive(Clone, Debug)]
+pub struct Timers {
+    /// A timer that is found later than this, after the server or the machine was away, holds its
+    /// release for a person if firing it would make exposure grow. Default 1 h: longer than a
+    /// restart or a night's maintenance step, shorter than any bake that people rely on. Zero: never
+    /// hold.
+    pub hold_if_late_by: Span,
+    /// At most so many overdue timers are fired in a second, lest a restart after a long outage
+    /// moves everything at once. Default 200.
+    pub overdue_per_second: usize,
+    /// At most so many of them belong to one flag. Default 5.
+    pub overdue_per_second_and_flag: usize,
+    /// Wall time that moves by more than this against the time since boot was stepped, and is
+    /// logged as `clock_step`. Default 5 s: no slewing gets there.
+    pub step_noticed: Span,
+    /// After a step ahead of more than this nothing fires for [`Self::step_withholds_for`], because
+    /// the step may be a mistake that is about to be mended. Default 60 s.
+    pub step_withholds_above: Span,
+    /// How long that is. Default 30 s: some rounds of NTP.
+    pub step_withholds_for: Span,
+    /// If the clock is behind the last commit by more than this at the start, nothing fires until it
+    /// has caught up. Default 60 s.
+    pub behind_tolerated: Span,
+    /// A writer that did not look at the clock for this long was away (a suspend, a frozen or
+    /// stopped process): what came due meanwhile is overdue. Default 5 s; it looks every second.
+    pub away_noticed: Span,
+}
+
+impl Default for Timers {
+    fn default() -> Self {
+        Self {
+            hold_if_late_by: Span::from_secs(3600),
+            overdue_per_second: 200,
+            overdue_per_second_and_flag: 5,
+            step_noticed: Span::from_secs(5),
+            step_withholds_above: Span::from_secs(60),
+            step_withholds_for: Span::from_secs(30),
+            behind_tolerated: Span::from_secs(60),
+            away_noticed: Span::from_secs(5),
+        }
+    }
+}
+
+/// How long the past is kept. The newest state of every release is kept for ever.
+#[derive(Clone, Debug)]
+pub struct Retention {
+    /// Events older than this are removed. Default 7 days: much longer than the longest outage that
+    /// a watcher should get over without a new snapshot.
+    pub events: Span,
+    /// Requests older than this are forgotten. Default 24 h, which the contract promises at least.
+    pub requests: Span,
+    /// How often it is looked for something to remove. Default 60 s.
+    pub every: Span,
+    /// At most so many events, and as many requests, are removed between two batches. Default 1024:
+    /// about the work of one full batch.
+    pub step: usize,
+}
+
+impl Default for Retention {
+    fn default() -> Self {
+        Self {
+            events: Span::from_secs(7 * 86_400),
+            requests: Span::DAY,
+            every: Span::from_secs(60),
+            step: 1024,
+        }
+    }
+}
+
+/// Bytes of the newest part of the log that stay in memory, by a rough estimate.
+#[derive(Clone, Copy, Debug)]
+pub struct LogMemory(pub usize);
+
+impl Default for LogMemory {
+    /// 64 MiB: some 30 000 changes, minutes of the heaviest writing and days of the usual.
+    fn default() -> Self {
+        Self(64 << 20)
+    }
+}
+
+/// When the disk counts as full.
+#[derive(Clone, Copy, Debug)]
+pub struct Disk {
+    /// With less space than this calls that change something are refused and timers wait. Default
+    /// 64 MiB: room for the store's own housekeeping, which needs space even to free some.
+    pub reserve: u64,
+}
+
+impl Default for Disk {
+    fn default() -> Self {
+        Self { reserve: 64 << 20 }
+    }
+}

@@ -1,0 +1,35 @@
+//! What the writer is told.
+
+use super::handle::{Done, Error, LogError, Submission};
+use crate::{store::LogQuery, watch::Entry};
+use phasegate_engine::time::{Span, Timestamp};
+use std::sync::Arc;
+use tokio::sync::oneshot;
+
+/// What the writer is told. A reply that nobody waits for any more is no error.
+#[derive(Debug)]
+pub enum Message {
+    /// Do this.
+    Submit {
+        /// What to do.
+        submission: Submission,
+        /// Where the answer goes.
+        reply: oneshot::Sender<Result<Done, Error>>,
+    },
+    /// Read a part of the log that is no longer in memory.
+    ReadLog {
+        /// Which part.
+        query: LogQuery,
+        /// Where it goes.
+        reply: oneshot::Sender<Result<Vec<Arc<Entry>>, LogError>>,
+    },
+    /// Move the manual clock ahead.
+    Advance {
+        /// How far.
+        by: Span,
+        /// Where the new time goes.
+        reply: oneshot::Sender<Result<Timestamp, Error>>,
+    },
+    /// Finish what came before this, and stop.
+    Stop,
+}

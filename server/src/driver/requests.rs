@@ -1,0 +1,81 @@
+//! Requests that must not be done twice.
+
+use super::handle::{Error, Submission};
+use crate::store::{RequestKey, RequestRecord, Subject};
+use phasegate_engine::{command::Action, time::Timestamp};
+use std::{collections::HashMap, sync::Arc};
+
+/// What is remembered of requests that succeeded. Requests of the batch in hand are among them, so
+/// that the second of two at once is a repetition of the first.
+#[derive(Debug)]
+pub(super) struct Requests {
+    // Only ever asked for a key, so its order does not matter.
+    done: HashMap<RequestKey, RequestRecord>,
+}
+
+impl Requests {
+    pub(super) fn load(records: Vec<(RequestKey, RequestRecord)>) -> Self {
+        Self { done: records.into_iter().collect() }
+    }
+
+    /// The subject of the request that this one repeats, if it does.
+    pub(super) fn find(&self, submission: &Submission) -> Result<Option<&Subject>, Error> {
+        let Some(record) = key(submission).and_then(|key| self.done.get(&key)) else {
+            return Ok(None);
+        };
+        if record.payload == submission.payload {
+            Ok(Some(&record.subject))
+        } else {
+            Err(Error::RequestIdReused)
+        }
+    }
+
+    /// Remembers a request that succeeds with the commit in hand. None if it has no id.
+    pub(super) fn remember(
+        &mut self,
+        submission: &Submission,
+        time: Timestamp,
+    ) -> Option<(RequestKey, RequestRecord)> {
+        let key = key(submission)?;
+        let subject = subject(&submission.call.action);
+        let record = RequestRecord { payload: submission.payload, time, subject };
+        self.done.insert(key.clone(), record.clone());
+        Some((key, record))
+    }
+
+    pub(super) fn forget(&mut self, keys: &[RequestKey]) {
+        for key in keys {
+            self.done.remove(key);
+        }
+    }
+}
+
+fn key(submission: &Submission) -> Option<RequestKey> {
+    let id = submission.call.request_id.clone()?;
+    let principal = submission.call.caller.principal.clone();
+    Some(RequestKey { principal, rpc: Arc::from(submission.rpc), id })
+}
+
+/// What an action is about, for the answer.
+pub(super) fn subject(action: &Action) -> Subject {
+    match action {
+        Action::CreateFlag { flag, .. }
+        | Action::UpdateFlag { flag, .. }
+        | Action::DeleteFlag { flag, .. }
+        | Action::SetKillSwitch { flag, .. } => Subject::Flag(flag.clone()),
+        Action::CreatePipeline { pipeline, .. }
+        | Action::UpdatePipeline { pipeline, .. }
+        | Action::DeletePipeline { pipeline, .. } => Subject::Pipeline(pipeline.clone()),
+        Action::TriggerRelease(trigger) => Subject::Release(trigger.id.clone()),
+        Action::ApprovePhase { release, .. }
+        | Action::RejectPhase { release, .. }
+        | Action::PauseRelease { release }
+        | Action::UnpauseRelease { release, .. }
+        | Action::SkipPhase { release, .. }
+        | Action::OverrideWindow { release, .. }
+        | Action::AdjustBake { release, .. }
+        | Action::AbortRelease { release }
+        | Action::FullRollout { release, .. }
+        | Action::ReportGuardSignal { release, .. } => Subject::Release(release.clone()),
+    }
+}

@@ -1,0 +1,177 @@
+//! What all streams have in common: they wait for the head, break the silence, and end.
+
+use super::{Config, jitter::Jitter};
+use crate::driver::LogError;
+use phasegate_engine::id::Revision;
+use std::{sync::Arc, time::Duration};
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep_until},
+};
+
+/// Why a stream ended. After each of these a client resumes where it was.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum WatchEnd {
+    /// It was open for long enough; this spreads streams over servers.
+    #[error("the stream was open for its time; resume it")]
+    Expired,
+    /// The caller's own deadline is over.
+    #[error("the deadline of the call is over")]
+    DeadlineExceeded,
+    /// The server is stopping.
+    #[error("the server is stopping")]
+    Draining,
+    /// It had something to deliver for longer than the client may take.
+    #[error("the client did not read for too long")]
+    SlowConsumer,
+    /// The log no longer reaches back to where the stream is.
+    #[error("the log begins at revision {oldest}")]
+    Compacted {
+        /// Where it begins.
+        oldest: Revision,
+    },
+}
+
+impl From<LogError> for WatchEnd {
+    fn from(error: LogError) -> Self {
+        match error {
+            LogError::Compacted { oldest } => Self::Compacted { oldest },
+            LogError::Stopped => Self::Draining,
+        }
+    }
+}
+
+/// Whether the server is stopping.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Drain {
+    No,
+    Yes,
+}
+
+/// What a stream waited for.
+#[derive(Debug)]
+pub(super) enum Wake {
+    /// The head is beyond the cursor.
+    Moved,
+    /// It has been silent for long enough.
+    Beat,
+    /// It is over.
+    End(WatchEnd),
+}
+
+/// The times of one stream.
+#[derive(Debug)]
+pub(super) struct Life {
+    config: Arc<Config>,
+    jitter: Arc<Jitter>,
+    head: watch::Receiver<Revision>,
+    // The sender, because a receiver of one that is gone never waits.
+    drain: Arc<watch::Sender<Drain>>,
+    draining: Drain,
+    dies: Instant,
+    dies_of: WatchEnd,
+    beat: Instant,
+    given: Instant,
+    was_kept_waiting: bool,
+}
+
+impl Life {
+    pub(super) fn new(
+        config: Arc<Config>,
+        jitter: Arc<Jitter>,
+        head: watch::Receiver<Revision>,
+        drain: Arc<watch::Sender<Drain>>,
+        deadline: Option<Duration>,
+    ) -> Self {
+        let now = Instant::now();
+        let tenth = config.lifetime / 10;
+        let expires = now + config.lifetime - tenth + jitter.up_to(2 * tenth);
+        let deadline = deadline.and_then(|left| now.checked_add(left));
+        let (dies, dies_of) = match deadline.filter(|deadline| *deadline < expires) {
+            Some(deadline) => (deadline, WatchEnd::DeadlineExceeded),
+            None => (expires, WatchEnd::Expired),
+        };
+        let beat = now + beat_after(&config, &jitter);
+        Self {
+            config,
+            jitter,
+            head,
+            drain,
+            draining: Drain::No,
+            dies,
+            dies_of,
+            beat,
+            given: now,
+            was_kept_waiting: false,
+        }
+    }
+
+    /// The newest revision.
+    pub(super) fn head(&mut self) -> Revision {
+        *self.head.borrow_and_update()
+    }
+
+    /// The end, if it has come.
+    pub(super) fn over(&mut self) -> Option<WatchEnd> {
+        let now = Instant::now();
+        if self.draining == Drain::No && *self.drain.borrow() == Drain::Yes {
+            self.draining = Drain::Yes;
+            let ends = now + self.jitter.up_to(self.config.drain_over);
+            if ends < self.dies {
+                (self.dies, self.dies_of) = (ends, WatchEnd::Draining);
+            }
+        }
+        (now >= self.dies).then(|| self.dies_of.clone())
+    }
+
+    /// Waits until the head is beyond the cursor, or until something else is to be done.
+    pub(super) async fn wait(&mut self, cursor: Revision) -> Wake {
+        let mut drain = self.drain.subscribe();
+        loop {
+            if let Some(end) = self.over() {
+                return Wake::End(end);
+            }
+            if self.is_silent() {
+                return Wake::Beat;
+            }
+            let until = self.beat.min(self.dies);
+            tokio::select! {
+                biased;
+                moved = self.head.wait_for(|head| *head > cursor) => return match moved {
+                    Ok(_) => Wake::Moved,
+                    // The writer is gone.
+                    Err(_) => Wake::End(WatchEnd::Draining),
+                },
+                _ = drain.changed(), if self.draining == Drain::No => {}
+                () = sleep_until(until) => {}
+            }
+        }
+    }
+
+    /// True if it is time for a bookmark.
+    pub(super) fn is_silent(&self) -> bool {
+        Instant::now() >= self.beat
+    }
+
+    /// To be called right before an item is given away.
+    pub(super) fn gives(&mut self) {
+        self.given = Instant::now();
+    }
+
+    /// To be called when the stream goes on after an item.
+    pub(super) fn goes_on(&mut self) {
+        self.was_kept_waiting = self.given.elapsed() > self.config.slow_after;
+        self.beat = self.given + beat_after(&self.config, &self.jitter);
+    }
+
+    /// To be asked when there is something to deliver: true if it waited for too long.
+    pub(super) fn is_slow(&self) -> bool {
+        // A stream that nobody polled while it had nothing to say is late with its bookmark.
+        let late = Instant::now().saturating_duration_since(self.beat);
+        self.was_kept_waiting || late > self.config.slow_after
+    }
+}
+
+fn beat_after(config: &Config, jitter: &Jitter) -> Duration {
+    config.heartbeat - jitter.up_to(config.heartbeat / 10)
+}
