@@ -26,6 +26,8 @@ mod record;
 mod requests;
 mod ring;
 mod service;
+#[cfg(test)]
+mod tests;
 mod trust;
 mod writer;
 
