@@ -19,7 +19,9 @@ use super::{
 };
 use crate::{
     clock::{Clock, Reading},
-    store::{self, Compaction, LogQuery, Record, RequestKey, RequestRecord, Store},
+    store::{
+        self, Compaction, CompactionProgress, LogQuery, Record, RequestKey, RequestRecord, Store,
+    },
     watch::Entry,
 };
 use phasegate_engine::{
@@ -606,10 +608,10 @@ impl Writer {
         }
         self.requests.forget(&compacted.requests);
         self.published().metrics.changes_removed.add(compacted.changes);
-        let is_full_step =
-            compacted.changes >= limits.most || compacted.requests.len() >= limits.most;
-        self.cleaning =
-            if is_full_step { Cleaning::Now } else { Cleaning::Rested(reading.monotonic) };
+        self.cleaning = match compacted.progress {
+            CompactionProgress::More => Cleaning::Now,
+            CompactionProgress::Done => Cleaning::Rested(reading.monotonic),
+        };
         Ok(())
     }
 }

@@ -5,7 +5,6 @@ mod log;
 mod recovery;
 mod requests;
 mod retention;
-mod shelf;
 mod timers;
 
 use super::{
@@ -14,7 +13,9 @@ use super::{
 };
 use crate::{
     clock::{Clock, ManualClock, Reading},
-    store::{Compacted, Compaction, Error as StoreError, Image, LogQuery, Record, Store, StoreId},
+    store::{
+        Compacted, Compaction, Error as StoreError, Image, LogQuery, Record, Store, StoreId, memory,
+    },
 };
 use phasegate_engine::{
     command::{Action, Call, Caller, ConflictPolicy, Expected, Trigger},
@@ -144,7 +145,7 @@ impl<S: Store> Store for Controlled<S> {
 
 /// A disk, a clock, and the server that runs on them.
 struct World<C> {
-    disk: shelf::Disk,
+    disk: memory::Disk,
     controls: Arc<Controls>,
     clock: Arc<C>,
     config: Config,
@@ -182,7 +183,7 @@ impl World<MachineClock> {
 
 impl<C: Clock> World<C> {
     fn new(clock: C, config: Config) -> Self {
-        let (disk, clock) = (shelf::Disk::default(), Arc::new(clock));
+        let (disk, clock) = (memory::Disk::default(), Arc::new(clock));
         let controls = Arc::new(Controls { free: AtomicI64::new(-1), ..Controls::default() });
         let (writer, inbox, handle) = open(&disk, &controls, &clock, &config);
         Self { disk, controls, clock, config, writer, inbox, handle }
@@ -276,12 +277,12 @@ impl<C: Clock> World<C> {
 }
 
 fn open<C: Clock>(
-    disk: &shelf::Disk,
+    disk: &memory::Disk,
     controls: &Arc<Controls>,
     clock: &Arc<C>,
     config: &Config,
 ) -> (Writer, Inbox, Handle) {
-    let store = shelf::open(disk, StoreId(Uuid::from_u128(7))).unwrap();
+    let store = memory::open(disk, StoreId(Uuid::from_u128(7))).unwrap();
     let store = Controlled { store, controls: Arc::clone(controls) };
     let clock: Arc<dyn Clock> = Arc::<C>::clone(clock);
     assemble(Box::new(store), clock, config.clone()).unwrap()
