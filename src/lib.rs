@@ -1,10 +1,17 @@
 //! The contract of Phasegate.
 //!
 //! [`v1`] and [`rehearsal`] are generated from `proto/`; [`DESCRIPTORS`] is the same as data, for
-//! reflection and for JSON.
+//! reflection and for JSON. [`convert`] is the only place where wire types become domain types and
+//! back.
+
+#![warn(missing_docs)]
+#![warn(clippy::unwrap_used)]
+
+pub mod convert;
 
 /// The package `phasegate.v1`, as generated.
 #[allow(
+    missing_docs,
     missing_debug_implementations,
     unreachable_pub,
     unused_qualifications,
@@ -18,6 +25,7 @@ pub mod v1 {
 
 /// The package `phasegate.rehearsal.v1`, as generated: the clock of a rehearsal.
 #[allow(
+    missing_docs,
     missing_debug_implementations,
     unreachable_pub,
     unused_qualifications,

@@ -1,0 +1,320 @@
+//! Flags: their specs, and the requests of `FlagService`.
+
+use super::{
+    Parsed, Rejected,
+    fields::{Fields, TEXT_MAX, etag, expected, revision_to_wire},
+    targeting::rule_to_wire,
+    timestamp_to_wire,
+    value::{json_bytes_of, object_to_wire},
+};
+use crate::v1;
+use phasegate_engine::{
+    command::{Action, FlagChange, SwitchTo},
+    flag::{Flag, Rule, Rules, Spec},
+    id::{EnvironmentId, FlagId, PipelineId, ReleaseId},
+    value::Object,
+};
+use std::sync::Arc;
+
+/// The most rules of a spec.
+const RULES_MAX: usize = 100;
+/// The most bytes of one value of a config, as JSON.
+const VALUE_BYTES_MAX: usize = 64 << 10;
+/// The most bytes of all values of a config, as JSON.
+const CONFIG_BYTES_MAX: usize = 512 << 10;
+/// The most bytes of a context, as JSON.
+const CONTEXT_BYTES_MAX: usize = 64 << 10;
+
+/// What an evaluation asks.
+#[derive(Clone, Debug, PartialEq)]
+pub struct EvaluateFlag {
+    /// The flag.
+    pub flag: FlagId,
+    /// The environment that asks.
+    pub environment: EnvironmentId,
+    /// Attributes of the context, by top-level key.
+    pub attributes: Object,
+}
+
+/// `flags/{flag}` in a field of this name.
+pub fn flag_name(field: &str, text: &str) -> Result<FlagId, Rejected> {
+    let mut fields = Fields::default();
+    let id = fields.name(field, "flags", text, FlagId::parse);
+    fields.finish(id)
+}
+
+/// Parses CreateFlag.
+pub fn create_flag(request: v1::CreateFlagRequest) -> Result<Parsed, Rejected> {
+    let mut fields = Fields::default();
+    let request_id = fields.request_id(request.request_id);
+    let id = fields.id("flag_id", &request.flag_id, FlagId::parse);
+    let flag = fields.required("flag", request.flag).map(|flag| {
+        fields.at("flag", |fields| {
+            if let Some(id) = &id {
+                fields.own_name("flags", &flag.name, id.as_str());
+            }
+            let description = fields.text("description", flag.description, TEXT_MAX);
+            let spec = match flag.spec {
+                Some(spec) => fields.flag_spec(spec),
+                None => {
+                    fields.complain("must have feature_gate or dynamic_config");
+                    None
+                }
+            };
+            let pipeline = fields.optional_pipeline(&flag.pipeline);
+            (description, spec, pipeline)
+        })
+    });
+    let parsed = (|| {
+        let (description, spec, pipeline) = flag?;
+        let action = Action::CreateFlag {
+            flag: id?,
+            description: description?,
+            spec: spec?,
+            pipeline: pipeline?,
+        };
+        let validate_only = request.validate_only;
+        Some(Parsed { action, request_id: request_id?, reason: Arc::from(""), validate_only })
+    })();
+    fields.finish(parsed)
+}
+
+/// Parses UpdateFlag.
+pub fn update_flag(request: v1::UpdateFlagRequest) -> Result<Parsed, Rejected> {
+    const MASKABLE: &[&str] = &["description", "feature_gate", "dynamic_config", "pipeline"];
+    let mut fields = Fields::default();
+    let request_id = fields.request_id(request.request_id);
+    let mask = fields.mask(request.update_mask, MASKABLE);
+    let flag = fields.required("flag", request.flag).map(|flag| {
+        fields.at("flag", |fields| {
+            let id = fields.name("name", "flags", &flag.name, FlagId::parse);
+            let change = fields.flag_change(&mask, &flag);
+            (id, change, expected(&flag.etag))
+        })
+    });
+    let parsed = (|| {
+        let (flag, change, expected) = flag?;
+        let action = Action::UpdateFlag { flag: flag?, expected, change: change? };
+        let validate_only = request.validate_only;
+        Some(Parsed { action, request_id: request_id?, reason: Arc::from(""), validate_only })
+    })();
+    fields.finish(parsed)
+}
+
+/// Parses DeleteFlag.
+pub fn delete_flag(request: v1::DeleteFlagRequest) -> Result<Parsed, Rejected> {
+    let mut fields = Fields::default();
+    let flag = fields.name("name", "flags", &request.name, FlagId::parse);
+    let request_id = fields.request_id(request.request_id);
+    let parsed = (|| {
+        let action = Action::DeleteFlag { flag: flag?, expected: expected(&request.etag) };
+        let (reason, validate_only) = (Arc::from(""), false);
+        Some(Parsed { action, request_id: request_id?, reason, validate_only })
+    })();
+    fields.finish(parsed)
+}
+
+/// Parses SetKillSwitch.
+pub fn set_kill_switch(request: v1::SetKillSwitchRequest) -> Result<Parsed, Rejected> {
+    let mut fields = Fields::default();
+    let flag = fields.name("name", "flags", &request.name, FlagId::parse);
+    let request_id = fields.request_id(request.request_id);
+    let reason = fields.reason(request.reason);
+    let engaged = fields.required("engaged", request.engaged);
+    let parsed = (|| {
+        let switch = if engaged? { SwitchTo::Engaged } else { SwitchTo::Lifted };
+        let action = Action::SetKillSwitch { flag: flag?, switch };
+        let validate_only = false;
+        Some(Parsed { action, request_id: request_id?, reason: reason?, validate_only })
+    })();
+    fields.finish(parsed)
+}
+
+/// Parses EvaluateFlag.
+pub fn evaluate_flag(request: v1::EvaluateFlagRequest) -> Result<EvaluateFlag, Rejected> {
+    let mut fields = Fields::default();
+    let flag = fields.name("flag", "flags", &request.flag, FlagId::parse);
+    let environment = fields.id("environment", &request.environment, EnvironmentId::parse);
+    let context = fields.object("context", request.context.unwrap_or_default(), CONTEXT_BYTES_MAX);
+    let parsed =
+        (|| Some(EvaluateFlag { flag: flag?, environment: environment?, attributes: context? }))();
+    fields.finish(parsed)
+}
+
+/// What a listing, a flag or a release carries as its spec.
+pub(super) enum WireSpec {
+    Gate(v1::GateSpec),
+    Config(v1::ConfigSpec),
+}
+
+impl Fields {
+    fn flag_spec(&mut self, spec: v1::flag::Spec) -> Option<Arc<Spec>> {
+        self.spec(match spec {
+            v1::flag::Spec::FeatureGate(gate) => WireSpec::Gate(gate),
+            v1::flag::Spec::DynamicConfig(config) => WireSpec::Config(config),
+        })
+    }
+
+    /// A spec of either kind, in the field that is named after the kind.
+    pub(super) fn spec(&mut self, spec: WireSpec) -> Option<Arc<Spec>> {
+        let spec = match spec {
+            WireSpec::Gate(gate) => self.at("feature_gate", |f| f.gate(gate)).map(Spec::Gate),
+            WireSpec::Config(config) => {
+                self.at("dynamic_config", |f| f.config(config)).map(Spec::Config)
+            }
+        };
+        spec.map(Arc::new)
+    }
+
+    fn gate(&mut self, gate: v1::GateSpec) -> Option<Rules<bool>> {
+        let rules = self.list("rules", gate.rules, 0..=RULES_MAX, |fields, rule| {
+            let targeting = fields.required("targeting", rule.targeting)?;
+            let targeting = fields.at("targeting", |fields| fields.rule(targeting));
+            Some(Rule { targeting: targeting?, value: rule.value })
+        });
+        let rules = rules?;
+        self.unique("rules", ".targeting.id", &rules, |rule| rule.targeting.id.as_str());
+        Some(Rules { rules, default: gate.default_value })
+    }
+
+    fn config(&mut self, config: v1::ConfigSpec) -> Option<Rules<Object>> {
+        let rules = self.list("rules", config.rules, 0..=RULES_MAX, |fields, rule| {
+            let targeting = fields.required("targeting", rule.targeting);
+            let targeting =
+                targeting.and_then(|rule| fields.at("targeting", |fields| fields.rule(rule)));
+            let value = fields.required("value", rule.value);
+            let value = value.and_then(|value| fields.object("value", value, VALUE_BYTES_MAX));
+            Some(Rule { targeting: targeting?, value: value? })
+        });
+        let default = self.required("default_value", config.default_value);
+        let default =
+            default.and_then(|value| self.object("default_value", value, VALUE_BYTES_MAX));
+        let (rules, default) = (rules?, default?);
+        self.unique("rules", ".targeting.id", &rules, |rule| rule.targeting.id.as_str());
+        let values = rules.iter().map(|rule| &rule.value).chain([&default]);
+        let bytes: usize = values.map(json_bytes_of).sum();
+        if bytes > CONFIG_BYTES_MAX {
+            return self.refuse(format!(
+                "must have at most {} KiB as JSON in all, and has {bytes} bytes",
+                CONFIG_BYTES_MAX / 1024
+            ));
+        }
+        Some(Rules { rules, default })
+    }
+
+    /// The pipeline of a flag; none if empty.
+    pub(super) fn optional_pipeline(&mut self, name: &str) -> Option<Option<PipelineId>> {
+        if name.is_empty() {
+            return Some(None);
+        }
+        self.name("pipeline", "pipelines", name, PipelineId::parse).map(Some)
+    }
+
+    /// The name of a resource to be created: none, or the one that its id makes.
+    pub(super) fn own_name(&mut self, collection: &str, name: &str, id: &str) {
+        if !name.is_empty() && name.strip_prefix(collection) != Some(&format!("/{id}")) {
+            self.at("name", |fields| {
+                fields.complain(format!("must be empty or {collection}/{id}"));
+            });
+        }
+    }
+
+    fn flag_change(&mut self, mask: &Mask, flag: &v1::Flag) -> Option<FlagChange> {
+        let replaces = |field: &str, is_set: bool| match mask {
+            Mask::WhatIsSet => is_set,
+            Mask::Fields(fields) => fields.iter().any(|named| named == field),
+            Mask::All => true,
+        };
+        let mut change = FlagChange::default();
+        if replaces("description", !flag.description.is_empty()) {
+            change.description =
+                Some(self.text("description", flag.description.clone(), TEXT_MAX)?);
+        }
+        let kind = flag.spec.as_ref().map(|spec| match spec {
+            v1::flag::Spec::FeatureGate(_) => "feature_gate",
+            v1::flag::Spec::DynamicConfig(_) => "dynamic_config",
+        });
+        if let Mask::Fields(named) = mask {
+            for field in ["feature_gate", "dynamic_config"] {
+                if named.iter().any(|name| name == field) && kind != Some(field) {
+                    self.at(field, |fields| fields.complain("is in update_mask and is not set"));
+                }
+            }
+        }
+        let spec = flag.spec.clone().filter(|_| kind.is_some_and(|kind| replaces(kind, true)));
+        if let Some(spec) = spec {
+            change.spec = Some(self.flag_spec(spec)?);
+        }
+        if replaces("pipeline", !flag.pipeline.is_empty()) {
+            change.pipeline = Some(self.optional_pipeline(&flag.pipeline)?);
+        }
+        Some(change)
+    }
+
+    /// The fields that an update replaces, each of which must be one of `known`.
+    pub(super) fn mask(&mut self, mask: Option<prost_types::FieldMask>, known: &[&str]) -> Mask {
+        let Some(mask) = mask.filter(|mask| !mask.paths.is_empty()) else {
+            return Mask::WhatIsSet;
+        };
+        if mask.paths == ["*"] {
+            return Mask::All;
+        }
+        for (index, path) in mask.paths.iter().enumerate() {
+            if !known.contains(&path.as_str()) {
+                self.at(&format!("update_mask.paths[{index}]"), |fields| {
+                    fields.complain(format!("must be one of {}", known.join(", ")));
+                });
+            }
+        }
+        Mask::Fields(mask.paths)
+    }
+}
+
+/// Which fields an update replaces.
+pub(super) enum Mask {
+    /// No mask was sent: the fields that are set.
+    WhatIsSet,
+    /// These.
+    Fields(Vec<String>),
+    /// `*`: all that can be.
+    All,
+}
+
+/// A flag as the wire has it.
+pub fn flag_to_wire(flag: &Flag, active: Option<&ReleaseId>) -> v1::Flag {
+    v1::Flag {
+        name: format!("flags/{}", flag.id),
+        description: flag.description.to_string(),
+        spec: Some(match &*flag.spec {
+            Spec::Gate(gate) => v1::flag::Spec::FeatureGate(gate_to_wire(gate)),
+            Spec::Config(config) => v1::flag::Spec::DynamicConfig(config_to_wire(config)),
+        }),
+        pipeline: flag.pipeline.as_ref().map(|id| format!("pipelines/{id}")).unwrap_or_default(),
+        killed: flag.kill_switch.is_engaged(),
+        kill_reason: flag.kill_switch.reason().to_string(),
+        active_release: active.map(|id| format!("releases/{id}")).unwrap_or_default(),
+        spec_revision: revision_to_wire(flag.spec_revision),
+        etag: etag(flag.revision),
+        revision: revision_to_wire(flag.revision),
+        update_time: Some(timestamp_to_wire(flag.update_time)),
+    }
+}
+
+pub(super) fn gate_to_wire(gate: &Rules<bool>) -> v1::GateSpec {
+    let rule = |rule: &Rule<bool>| v1::gate_spec::Rule {
+        targeting: Some(rule_to_wire(&rule.targeting)),
+        value: rule.value,
+    };
+    v1::GateSpec { rules: gate.rules.iter().map(rule).collect(), default_value: gate.default }
+}
+
+pub(super) fn config_to_wire(config: &Rules<Object>) -> v1::ConfigSpec {
+    let rule = |rule: &Rule<Object>| v1::config_spec::Rule {
+        targeting: Some(rule_to_wire(&rule.targeting)),
+        value: Some(object_to_wire(&rule.value)),
+    };
+    v1::ConfigSpec {
+        rules: config.rules.iter().map(rule).collect(),
+        default_value: Some(object_to_wire(&config.default)),
+    }
+}
