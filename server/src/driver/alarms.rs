@@ -1,8 +1,20 @@
 //! The timers that are armed, by when they are due. Rebuilt from the state at the start; nothing of
 //! it is stored.
 
-use phasegate_engine::{Timer, deadline, id::ReleaseId, release::Release, time::Timestamp};
+use phasegate_engine::{
+    Timer, deadline,
+    id::ReleaseId,
+    release::Release,
+    time::Timestamp,
+    wheel::{DueTimer, Progress, TimerId, Wheel},
+};
 use std::collections::{BTreeSet, HashMap};
+
+/// Timers taken from the wheel at once: as many as are fired in one batch.
+const TAKEN_AT_ONCE: usize = 1024;
+/// How often the wheel is asked in one turn. Each time takes well below a millisecond, however many
+/// timers are due; calls come in between turns.
+const ASKED_IN_A_TURN: usize = 8;
 
 /// A timer on its way to be fired.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,18 +34,24 @@ pub(super) enum Urgency {
 }
 
 /// One timer for each release that has a deadline. Those that are due are in two queues, by deadline
-/// and then by release, so that a restart fires them in the order in which they would have fired.
-#[derive(Debug, Default)]
+/// and then by creation of the release, so that a restart fires them in the order in which they
+/// would have fired.
+#[derive(Debug)]
 pub(super) struct Alarms {
-    // Only ever asked for a release, so its order does not matter.
-    armed: HashMap<ReleaseId, Armed>,
-    ahead: BTreeSet<(Timestamp, ReleaseId)>,
-    due: BTreeSet<(Timestamp, ReleaseId)>,
-    overdue: BTreeSet<(Timestamp, ReleaseId)>,
+    wheel: Wheel,
+    // Only ever asked for a key, so its order does not matter.
+    armed: HashMap<Key, Armed>,
+    due: BTreeSet<(Timestamp, Key)>,
+    overdue: BTreeSet<(Timestamp, Key)>,
+    progress: Progress,
 }
 
-#[derive(Clone, Copy, Debug)]
+/// The revision that created the release: no other release has it.
+type Key = u64;
+
+#[derive(Clone, Debug)]
 struct Armed {
+    release: ReleaseId,
     at: Timestamp,
     generation: u64,
     place: Place,
@@ -41,81 +59,100 @@ struct Armed {
 
 #[derive(Clone, Copy, Debug)]
 enum Place {
-    Ahead,
+    Wheel(TimerId),
     Due,
     Overdue,
 }
 
 impl Alarms {
+    pub(super) fn new(now: Timestamp) -> Self {
+        Self {
+            wheel: Wheel::new(now),
+            armed: HashMap::new(),
+            due: BTreeSet::new(),
+            overdue: BTreeSet::new(),
+            progress: Progress::Done,
+        }
+    }
+
     /// Arms the timer of a release, or disarms it, so that it is as the release says.
     pub(super) fn track(&mut self, release: &Release, now: Timestamp) {
         let wanted = deadline(release, now).map(|Timer { at, .. }| at);
         let generation = release.progress.timer_generation;
-        if let Some(armed) = self.armed.get(release.id()) {
+        let key = release.proposal.created.get();
+        if let Some(armed) = self.armed.get(&key) {
             if Some(armed.at) == wanted && armed.generation == generation {
                 return;
             }
-            self.disarm(release.id());
+            self.disarm(key);
         }
         if let Some(at) = wanted {
-            let armed = Armed { at, generation, place: Place::Ahead };
-            self.armed.insert(release.id().clone(), armed);
-            self.ahead.insert((at, release.id().clone()));
+            let place = Place::Wheel(self.wheel.arm(at, key));
+            let armed = Armed { release: release.id().clone(), at, generation, place };
+            self.armed.insert(key, armed);
         }
     }
 
-    fn disarm(&mut self, release: &ReleaseId) -> Option<Armed> {
-        let armed = self.armed.remove(release)?;
-        let queue = match armed.place {
-            Place::Ahead => &mut self.ahead,
-            Place::Due => &mut self.due,
-            Place::Overdue => &mut self.overdue,
+    fn disarm(&mut self, key: Key) -> Option<Armed> {
+        let armed = self.armed.remove(&key)?;
+        match armed.place {
+            Place::Wheel(timer) => self.wheel.cancel(timer),
+            Place::Due => self.due.remove(&(armed.at, key)),
+            Place::Overdue => self.overdue.remove(&(armed.at, key)),
         };
-        queue.remove(&(armed.at, release.clone()));
         Some(armed)
     }
 
-    /// Moves what is due at `now` into the queues.
+    /// Moves what is due at `now` into the queues, or a part of it if it is very much.
     pub(super) fn collect_due(&mut self, now: Timestamp, urgency: impl Fn(Timestamp) -> Urgency) {
-        while let Some((at, release)) = self.ahead.first().filter(|(at, _)| *at <= now) {
-            let (at, release) = (*at, release.clone());
-            self.ahead.pop_first();
-            let (queue, place) = match urgency(at) {
-                Urgency::Now => (&mut self.due, Place::Due),
-                Urgency::Paced => (&mut self.overdue, Place::Overdue),
-            };
-            if let Some(armed) = self.armed.get_mut(&release) {
-                armed.place = place;
+        let mut taken = Vec::new();
+        for _ in 0..ASKED_IN_A_TURN {
+            self.progress = self.wheel.pop_due(now, TAKEN_AT_ONCE, &mut taken);
+            for DueTimer { deadline: at, key } in taken.drain(..) {
+                let (queue, place) = match urgency(at) {
+                    Urgency::Now => (&mut self.due, Place::Due),
+                    Urgency::Paced => (&mut self.overdue, Place::Overdue),
+                };
+                if let Some(armed) = self.armed.get_mut(&key) {
+                    armed.place = place;
+                    queue.insert((at, key));
+                }
             }
-            queue.insert((at, release));
+            if self.progress == Progress::Done {
+                return;
+            }
         }
     }
 
     /// Takes the first one whose time has just come.
     pub(super) fn pop_due(&mut self) -> Option<Due> {
-        let (_, release) = self.due.first()?.clone();
-        self.pop(release)
+        let (_, key) = *self.due.first()?;
+        self.pop(key)
     }
 
     /// Takes the first overdue one that is admitted.
     pub(super) fn pop_overdue(&mut self, admits: impl Fn(&ReleaseId) -> bool) -> Option<Due> {
-        let (_, release) = self.overdue.iter().find(|(_, release)| admits(release))?.clone();
-        self.pop(release)
+        let is_admitted = |(_, key): &&(Timestamp, Key)| {
+            self.armed.get(key).is_some_and(|armed| admits(&armed.release))
+        };
+        let (_, key) = *self.overdue.iter().find(is_admitted)?;
+        self.pop(key)
     }
 
-    fn pop(&mut self, release: ReleaseId) -> Option<Due> {
-        let Armed { at, generation, .. } = self.disarm(&release)?;
+    fn pop(&mut self, key: Key) -> Option<Due> {
+        let Armed { release, at, generation, .. } = self.disarm(key)?;
         Some(Due { release, at, generation })
     }
 
-    /// The next deadline of those that were not due when [`Self::collect_due`] looked.
+    /// When to look next, as far as the wheel knows: a deadline, or a moment before it.
     pub(super) fn next(&self) -> Option<Timestamp> {
-        self.ahead.first().map(|(at, _)| *at)
+        self.wheel.next()
     }
 
-    /// True if some whose time has just come are not taken yet.
+    /// True if some whose time has just come are not taken yet, or if the wheel may hold more that
+    /// are due.
     pub(super) fn any_due(&self) -> bool {
-        !self.due.is_empty()
+        !self.due.is_empty() || self.progress == Progress::More
     }
 
     /// How many overdue ones wait.

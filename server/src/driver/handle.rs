@@ -97,7 +97,7 @@ impl Handle {
     /// answer any more.
     pub async fn submit(&self, submission: Submission) -> Result<Done, Error> {
         let (reply, answer) = oneshot::channel();
-        let message = Message::Submit { submission, reply };
+        let message = Message::Submit { submission: Box::new(submission), reply };
         if self.writer.send(message).await.is_err() {
             return Err(Error::Stopped);
         }

@@ -12,7 +12,7 @@ pub enum Message {
     /// Do this.
     Submit {
         /// What to do.
-        submission: Submission,
+        submission: Box<Submission>,
         /// Where the answer goes.
         reply: oneshot::Sender<Result<Done, Error>>,
     },

@@ -129,13 +129,20 @@ struct Batch {
     bytes: usize,
     records: Vec<Record>,
     answers: Vec<Answer>,
-    reads: Vec<(LogQuery, oneshot::Sender<Result<Vec<Arc<Entry>>, LogError>>)>,
+    reads: Vec<Read>,
 }
 
 #[derive(Debug)]
 struct Answer {
     reply: oneshot::Sender<Result<Done, Error>>,
     result: Result<Done, Error>,
+}
+
+/// A part of the log that is read when the batch is durable.
+#[derive(Debug)]
+struct Read {
+    query: LogQuery,
+    reply: oneshot::Sender<Result<Vec<Arc<Entry>>, LogError>>,
 }
 
 impl Batch {
@@ -176,7 +183,7 @@ impl Writer {
             trust
         };
         let now = clock.now();
-        let mut alarms = Alarms::default();
+        let mut alarms = Alarms::new(now);
         for release in state.all_unfinished() {
             alarms.track(release, now);
         }
@@ -252,7 +259,7 @@ impl Writer {
                     let result = self.submit(&submission, now, &mut batch);
                     batch.answers.push(Answer { reply, result });
                 }
-                Message::ReadLog { query, reply } => batch.reads.push((query, reply)),
+                Message::ReadLog { query, reply } => batch.reads.push(Read { query, reply }),
                 Message::Advance { by, reply } if batch.is_empty() => {
                     // An answer that nobody waits for is no loss, here and below.
                     let _ = reply.send(self.advance(by)?);
@@ -531,7 +538,7 @@ impl Writer {
         for Answer { reply, result } in answers {
             let _ = reply.send(result);
         }
-        for (query, reply) in reads {
+        for Read { query, reply } in reads {
             let _ = reply.send(self.read_log(&query)?);
         }
         Ok(())

@@ -290,7 +290,7 @@ fn open<C: Clock>(
 
 fn message(submission: Submission) -> (Message, oneshot::Receiver<Result<Done, Error>>) {
     let (reply, answer) = oneshot::channel();
-    (Message::Submit { submission, reply }, answer)
+    (Message::Submit { submission: Box::new(submission), reply }, answer)
 }
 
 fn submission(action: Action) -> Submission {
