@@ -4,6 +4,7 @@ use super::{
     Compaction, CompactionProgress, Error, Image, LogQuery, Order, RequestKey, RequestRecord,
     Store, StoreId, memory,
     record::{encode, parts::LONGEST},
+    sled,
     testing::{History, START, describe_flag, release, trigger},
 };
 use phasegate_engine::{
@@ -32,6 +33,19 @@ macro_rules! every_store_keeps {
             fn $promise() {
                 let disk = memory::Disk::new();
                 super::$promise(&mut || Box::new(memory::open(&disk, STORE).unwrap()));
+            })*
+        }
+
+        mod in_sled {
+            use super::*;
+
+            $(#[test]
+            fn $promise() {
+                let directory = tempfile::tempdir().unwrap();
+                let path = directory.path().join("data");
+                super::$promise(&mut || Box::new(sled::open(&path, STORE).unwrap()));
+                // A value that went there would not be durable.
+                assert_eq!(std::fs::read_dir(path.join("blobs")).unwrap().count(), 0);
             })*
         }
     };
@@ -144,7 +158,8 @@ fn values_of_any_length_come_back(home: Home<'_>) {
     let mut history = History::begin();
     let mut store = home();
     store.commit(&history.records).unwrap();
-    let lengths = [LONGEST - 1, LONGEST, LONGEST + 1, 2 * LONGEST, 600 * 1024];
+    let kib = 1024;
+    let lengths = [LONGEST - 1, LONGEST, LONGEST + 1, 8 * kib - 1, 8 * kib, 8 * kib + 1, 600 * kib];
     for length in lengths {
         let description = description_for(&history, length);
         let record = history.call(describe_flag("search", &description));

@@ -79,6 +79,13 @@ impl<T: Tree> Ledger<T> {
         }
         let head: Head = stored(&tree, &Key::Head)?
             .ok_or_else(|| Error::Damaged("meta/head is missing".into()))?;
+        let noted = tree.noted_durable();
+        if noted > head.revision {
+            return Err(Error::Damaged(format!(
+                "commits up to revision {noted} were acknowledged, but the store ends at {}",
+                head.revision
+            )));
+        }
         let oldest: Option<Oldest> = stored(&tree, &Key::Oldest)?;
         Ok(Some(Self {
             tree,
@@ -111,6 +118,7 @@ impl<T: Tree> Ledger<T> {
         parts::replace(&mut batch, &self.tree, &Key::Head, encode(&head))?;
         self.tree.apply(batch)?;
         self.tree.sync()?;
+        self.tree.note_durable(revision)?;
         (self.revision, self.time) = (revision, time);
         self.health = Health::Good;
         Ok(())

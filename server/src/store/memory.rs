@@ -2,10 +2,11 @@
 //! disk, only the tree is a map.
 
 use super::{Batch, Direction, Error, Ledger, StoreId, tree::Tree};
+use phasegate_engine::id::Revision;
 use std::{
     collections::BTreeMap,
     ops::Range,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 /// A store in memory.
@@ -14,7 +15,13 @@ pub type MemoryStore = Ledger<MemoryTree>;
 /// What survives: the place of a disk. Clones are the same disk.
 #[derive(Clone, Debug, Default)]
 pub struct Disk {
-    durable: Arc<Mutex<Map>>,
+    durable: Arc<Mutex<Durable>>,
+}
+
+#[derive(Debug, Default)]
+struct Durable {
+    map: Map,
+    noted: Revision,
 }
 
 type Map = BTreeMap<Vec<u8>, Vec<u8>>;
@@ -25,9 +32,13 @@ impl Disk {
         Self::default()
     }
 
+    fn lock(&self) -> MutexGuard<'_, Durable> {
+        self.durable.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Changes what is on the disk behind the back of the store.
     pub fn tamper(&self, with: impl FnOnce(&mut BTreeMap<Vec<u8>, Vec<u8>>)) {
-        with(&mut self.durable.lock().unwrap_or_else(PoisonError::into_inner));
+        with(&mut self.lock().map);
     }
 }
 
@@ -50,7 +61,7 @@ pub struct MemoryTree {
 
 impl MemoryTree {
     fn of(disk: &Disk) -> Self {
-        let current = disk.durable.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let current = disk.lock().map.clone();
         Self { disk: disk.clone(), current, unsynced: Vec::new() }
     }
 }
@@ -95,11 +106,20 @@ impl Tree for MemoryTree {
     }
 
     fn sync(&mut self) -> Result<(), Error> {
-        let mut durable = self.disk.durable.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut durable = self.disk.lock();
         for batch in self.unsynced.drain(..) {
-            write(&mut durable, batch);
+            write(&mut durable.map, batch);
         }
         Ok(())
+    }
+
+    fn note_durable(&mut self, revision: Revision) -> Result<(), Error> {
+        self.disk.lock().noted = revision;
+        Ok(())
+    }
+
+    fn noted_durable(&self) -> Revision {
+        self.disk.lock().noted
     }
 
     fn free_space(&self) -> Result<Option<u64>, Error> {

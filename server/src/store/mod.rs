@@ -5,15 +5,17 @@
 //! which every store passes.
 //!
 //! Below the trait: [`Ledger`] keeps commits in a [`Tree`] of bytes, whatever holds that tree:
-//! [`memory`] or sled. What it writes there is in `record`.
+//! [`memory`] or [`sled`]. What it writes there is in `record`.
 //!
 //! Deliberately absent: reads of single resources (the writer has the state in memory), clocks and
 //! randomness (times and new ids are arguments), retries (after a failed write nothing is known).
 
 mod check;
+mod directory;
 mod ledger;
 pub mod memory;
 mod record;
+pub mod sled;
 mod tree;
 
 #[cfg(test)]
@@ -233,7 +235,16 @@ pub enum Error {
         /// What is there.
         problem: String,
     },
-    /// What is stored contradicts itself. Nothing was changed.
+    /// Others than the owner can get at the directory.
+    #[error("{dir} is open to others (mode {mode:o}): chmod it to 700")]
+    Exposed {
+        /// The directory.
+        dir: String,
+        /// Its mode.
+        mode: u32,
+    },
+    /// What is stored contradicts itself. Nothing was removed: copy the directory before anything
+    /// else is tried.
     #[error("the store is damaged: {0}")]
     Damaged(String),
     /// What is stored was written by another version.

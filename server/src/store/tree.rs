@@ -5,6 +5,7 @@
 //! interface: the less is asked for, the less can be got wrong.
 
 use super::Error;
+use phasegate_engine::id::Revision;
 use std::{collections::BTreeMap, ops::Range};
 
 /// An ordered map of byte strings that survives.
@@ -28,6 +29,13 @@ pub trait Tree: Send + 'static {
 
     /// Makes all batches so far survive a power cut.
     fn sync(&mut self) -> Result<(), Error>;
+
+    /// Notes that commits up to this one are durable, somewhere else than in the tree. The note need
+    /// not be durable itself, but must never be ahead.
+    fn note_durable(&mut self, revision: Revision) -> Result<(), Error>;
+
+    /// The last such note that survived. A tree that ends before it has lost something.
+    fn noted_durable(&self) -> Revision;
 
     /// Bytes that can still be written; none if there is no such bound.
     fn free_space(&self) -> Result<Option<u64>, Error>;

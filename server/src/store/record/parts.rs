@@ -10,9 +10,13 @@ use crate::store::{
 };
 use std::{iter::Peekable, ops::Range};
 
-/// The longest value that a tree is given. Above some 12 KiB sled's leaves, which hold up to 17
-/// values and are written as one, outgrow what it writes in place.
-pub(in crate::store) const LONGEST: usize = 8 * 1024;
+/// The longest value that a tree is given.
+///
+/// sled writes a leaf as one, and moves what is above 128 KiB (a quarter of its segment) into a file
+/// that it never syncs. A leaf is split when it has more than 16 entries, but may take in a
+/// neighbour of up to 3 before it is, so 20 entries must fit, with keys of up to 140 bytes: 6 KiB
+/// each is what is left. 8 KiB were seen to be too many; 4 KiB leave room for what was overlooked.
+pub(in crate::store) const LONGEST: usize = 4 * 1024;
 
 /// The one byte that begins no MessagePack.
 const CUT: u8 = 0xc1;
@@ -27,8 +31,9 @@ pub(in crate::store) fn insert(batch: &mut Batch, key: &Key, value: Vec<u8>) {
     }
     let (first, rest) = value.split_at(LONGEST - HEADER);
     let parts = 1 + rest.len().div_ceil(LONGEST);
-    let parts = u16::try_from(parts).expect("half a GiB is far above any limit of the contract");
-    let length = u32::try_from(value.len()).expect("65535 parts of 8 KiB are below 4 GiB");
+    let parts =
+        u16::try_from(parts).expect("a quarter of a GiB is far above any limit of the contract");
+    let length = u32::try_from(value.len()).expect("65535 parts of 4 KiB are below 4 GiB");
     let mut head = Vec::with_capacity(LONGEST);
     head.push(CUT);
     head.extend(parts.to_be_bytes());
