@@ -104,6 +104,11 @@ impl DataDirectory {
         self.path.join(SETTINGS)
     }
 
+    /// Names of the files that sled keeps beside its database.
+    pub(super) fn blobs(&self) -> Result<Vec<String>, Error> {
+        names(&self.path.join(BLOBS))
+    }
+
     /// Writes down how far the making has got, durably.
     pub(super) fn mark(&self, stage: Stage) -> Result<(), Error> {
         let (draft, marker) = (self.path.join(MARKER_DRAFT), self.path.join(MARKER));
@@ -277,8 +282,6 @@ fn display(path: &Path) -> String {
 }
 
 pub(super) fn doing(doing: String, source: io::Error) -> Error {
-    match source.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Error::Full(source),
-        _ => Error::Io { doing, source },
-    }
+    let full = [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded];
+    if full.contains(&source.kind()) { Error::Full(source) } else { Error::Io { doing, source } }
 }

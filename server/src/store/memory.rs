@@ -60,7 +60,7 @@ pub struct MemoryTree {
 }
 
 impl MemoryTree {
-    fn of(disk: &Disk) -> Self {
+    pub(super) fn of(disk: &Disk) -> Self {
         let current = disk.lock().map.clone();
         Self { disk: disk.clone(), current, unsynced: Vec::new() }
     }

@@ -16,6 +16,7 @@ mod ledger;
 pub mod memory;
 mod record;
 pub mod sled;
+pub mod tools;
 mod tree;
 
 #[cfg(test)]

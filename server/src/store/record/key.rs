@@ -209,11 +209,11 @@ impl fmt::Display for Key {
             Self::Proposal(id) => write!(f, "proposal/{id}"),
             Self::Progress(id) => write!(f, "progress/{id}"),
             Self::Commit(revision) => write!(f, "commit/{revision}"),
-            Self::Change(revision, id) => write!(f, "log/{revision}{id}"),
+            Self::Change(revision, id) => write!(f, "log/{revision}/{id}"),
             Self::ChangeOf(id, revision) => write!(f, "log-of/{id}/{revision}"),
             Self::Request(digest) => write!(f, "request/{}", hex(digest)),
             Self::RequestAt(time, digest) => {
-                write!(f, "request-at/{}{}", time.as_millis(), hex(digest))
+                write!(f, "request-at/{}/{}", time.as_millis(), hex(digest))
             }
         }
     }

@@ -205,3 +205,6 @@ pub(super) mod binary {
         }
     }
 }
+
+#[cfg(test)]
+mod golden;

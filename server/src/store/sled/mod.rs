@@ -148,6 +148,11 @@ impl SledTree {
         directory.sync()?;
         Ok(Self { tree, database, barrier, witness, directory })
     }
+
+    /// Names of the files into which sled has moved what was too long for it.
+    pub(super) fn files_never_synced(&self) -> Result<Vec<String>, Error> {
+        self.directory.blobs()
+    }
 }
 
 fn sync(file: &Path) -> Result<File, Error> {

@@ -455,3 +455,6 @@ pub(super) fn put_request<T: Tree>(
     batch.put(Key::RequestAt(request.record.time, digest).bytes(), Vec::new());
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

@@ -551,3 +551,6 @@ fn each<T: Tree, V: DeserializeOwned, N: Notes>(
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,254 @@
+//! What must be noticed, shown on stores that were tampered with.
+
+use crate::store::{
+    Error, Store, StoreId,
+    memory::{self, Disk},
+    record::{decode, encode, key::Key},
+    testing::{History, describe_flag, release},
+};
+use phasegate_engine::{
+    id::{FlagId, PipelineId, Revision},
+    release::Progress,
+};
+use std::collections::BTreeMap;
+use uuid::Uuid;
+
+const STORE: StoreId = StoreId(Uuid::from_u128(1));
+
+type Map = BTreeMap<Vec<u8>, Vec<u8>>;
+
+/// Who notices.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Noticed {
+    /// Already the start of a server.
+    ByLoad,
+    /// Only a walk through the whole log.
+    ByVerify,
+}
+use Noticed::{ByLoad, ByVerify};
+
+/// A history whose last commit is about a flag with a long description.
+fn history() -> History {
+    let mut history = History::full();
+    history.call(describe_flag("search", &"long ".repeat(3000)));
+    history
+}
+
+fn check(tamper: impl FnOnce(&mut Map), noticed: Noticed, expected: &str) {
+    let disk = Disk::new();
+    memory::open(&disk, STORE).unwrap().commit(&history().records).unwrap();
+    // Another batch, so that what is tampered with is not in the last one.
+    let last = history().call(describe_flag("checkout", "another"));
+    memory::open(&disk, STORE).unwrap().commit(&[last]).unwrap();
+    disk.tamper(tamper);
+    let mut store = memory::open(&disk, STORE).unwrap();
+    let findings = store.verify().unwrap().findings;
+    let found = findings.iter().any(|finding| finding.to_string() == expected);
+    assert!(found, "verify finds {findings:#?}, not {expected:?}");
+    match (store.load(), noticed) {
+        (Ok(_), ByVerify) => {}
+        (Err(Error::Damaged(_)), ByLoad) => {}
+        (loaded, _) => panic!("{expected:?}: load says {loaded:?}"),
+    }
+}
+
+fn remove(key: Key) -> impl FnOnce(&mut Map) {
+    move |map| drop(map.remove(&key.bytes()).unwrap())
+}
+
+fn rename(from: Key, to: Key) -> impl FnOnce(&mut Map) {
+    move |map| {
+        let value = map.remove(&from.bytes()).unwrap();
+        map.insert(to.bytes(), value);
+    }
+}
+
+fn revision(number: u64) -> Revision {
+    Revision::new(number)
+}
+
+fn flag(id: &str) -> Key {
+    Key::Flag(FlagId::parse(id).unwrap())
+}
+
+#[test]
+fn an_untouched_store_is_sound() {
+    let disk = Disk::new();
+    let mut store = memory::open(&disk, STORE).unwrap();
+    assert_eq!(store.verify().unwrap().findings, []);
+    store.commit(&history().records).unwrap();
+    let verified = store.verify().unwrap();
+    assert_eq!(verified.findings, []);
+    assert_eq!(verified.counts.changes, history().changes().len());
+    assert_eq!(verified.counts.commits, history().records.len());
+    assert_eq!(verified.counts.requests, history().requests().len());
+    store.load().unwrap();
+}
+
+#[test]
+fn a_torn_batch_is_noticed() {
+    let disk = Disk::new();
+    let history = history();
+    let (last, first) = history.records.split_last().unwrap();
+    memory::open(&disk, STORE).unwrap().commit(first).unwrap();
+    let mut before = Map::new();
+    disk.tamper(|map| before.clone_from(map));
+    memory::open(&disk, STORE).unwrap().commit(std::slice::from_ref(last)).unwrap();
+    let mut after = Map::new();
+    disk.tamper(|map| after.clone_from(map));
+    let head = Key::Head.bytes();
+    let written: Vec<Vec<u8>> =
+        after.iter().filter(|(k, v)| before.get(*k) != Some(v)).map(|(k, _)| k.clone()).collect();
+    assert!(written.len() > 5);
+    for key in written.iter().filter(|key| **key != head) {
+        // Everything of the last batch but this got to the disk.
+        disk.tamper(|map| {
+            map.clone_from(&after);
+            match before.get(key) {
+                Some(value) => map.insert(key.clone(), value.clone()),
+                None => map.remove(key),
+            };
+        });
+        let loaded = memory::open(&disk, STORE).and_then(|mut store| store.load());
+        assert!(matches!(loaded, Err(Error::Damaged(_))), "{}", key.escape_ascii());
+    }
+}
+
+#[test]
+fn a_store_that_went_back_in_time_is_noticed() {
+    let disk = Disk::new();
+    let history = history();
+    let (last, first) = history.records.split_last().unwrap();
+    memory::open(&disk, STORE).unwrap().commit(first).unwrap();
+    let mut before = Map::new();
+    disk.tamper(|map| before.clone_from(map));
+    memory::open(&disk, STORE).unwrap().commit(std::slice::from_ref(last)).unwrap();
+    disk.tamper(|map| *map = before);
+    let opened = memory::open(&disk, STORE).map(drop).unwrap_err().to_string();
+    let (noted, there) = (last.revision, first.last().unwrap().revision);
+    let expected = format!(
+        "the store is damaged: commits up to revision {noted} were acknowledged, \
+         but the store ends at {there}"
+    );
+    assert_eq!(opened, expected);
+}
+
+#[test]
+fn a_store_of_another_format_is_not_read() {
+    let disk = Disk::new();
+    memory::open(&disk, STORE).unwrap();
+    disk.tamper(|map| {
+        let format = map.get_mut(&Key::Format.bytes()).unwrap();
+        let one = format.iter().position(|byte| *byte == 1).unwrap();
+        format[one] = 2;
+    });
+    let opened = memory::open(&disk, STORE);
+    assert!(matches!(opened, Err(Error::Format { found: 2, ours: 1 })));
+}
+
+#[test]
+fn data_without_a_format_is_not_taken_for_a_new_store() {
+    let disk = Disk::new();
+    disk.tamper(|map| drop(map.insert(flag("search").bytes(), Vec::new())));
+    assert!(matches!(memory::open(&disk, STORE), Err(Error::Damaged(_))));
+}
+
+#[test]
+fn a_missing_commit_is_noticed() {
+    check(
+        remove(Key::Commit(revision(5))),
+        ByLoad,
+        "commit/6: the commits from 5 on are missing before it",
+    );
+    check(
+        rename(Key::Commit(revision(5)), Key::Commit(revision(99))),
+        ByLoad,
+        "commit/99: is above the head, 17",
+    );
+}
+
+#[test]
+fn a_missing_or_strange_resource_is_noticed() {
+    let web = Key::Pipeline(PipelineId::parse("web").unwrap());
+    check(remove(web.clone()), ByLoad, "flag/search: its pipeline web is missing");
+    let mobile = Key::Pipeline(PipelineId::parse("mobile").unwrap());
+    check(rename(web, mobile), ByLoad, "pipeline/mobile: holds another pipeline, web");
+    check(
+        rename(flag("checkout"), flag("find")),
+        ByLoad,
+        "flag/find: holds another flag, checkout",
+    );
+}
+
+#[test]
+fn a_release_of_which_a_part_is_missing_is_noticed() {
+    let (proposal, progress) = (Key::Proposal(release("r-1")), Key::Progress(release("r-1")));
+    check(remove(proposal), ByLoad, "progress/r-1: has no proposal");
+    check(remove(progress.clone()), ByLoad, "proposal/r-1: has no progress");
+    let cut = |map: &mut Map| {
+        let mut changed: Progress = decode(&progress, &map[&progress.bytes()]).unwrap();
+        changed.phases.pop();
+        map.insert(progress.bytes(), encode(&changed));
+    };
+    check(cut, ByLoad, "progress/r-1: has not as many phases as its pipeline");
+    let later = |map: &mut Map| {
+        let mut changed: Progress = decode(&progress, &map[&progress.bytes()]).unwrap();
+        changed.revision = revision(99);
+        map.insert(progress.bytes(), encode(&changed));
+    };
+    check(later, ByLoad, "progress/r-1: is of revision 99, which is not in its life");
+    let other = |map: &mut Map| {
+        let mut changed: Progress = decode(&progress, &map[&progress.bytes()]).unwrap();
+        changed.timer_generation += 1;
+        map.insert(progress.bytes(), encode(&changed));
+    };
+    check(other, ByVerify, "progress/r-1: is not what its last entry in the log says");
+}
+
+#[test]
+fn a_hole_in_the_log_is_noticed() {
+    let entry = Key::Change(revision(4), release("r-1"));
+    check(remove(entry), ByVerify, "commit/4: 1 entries belong in the log, 0 are");
+    let entry = Key::Change(revision(6), release("r-1"));
+    check(
+        remove(entry),
+        ByVerify,
+        "log/7/r-1: does not follow on the entry of its release before it",
+    );
+    let index = Key::ChangeOf(release("r-1"), revision(4));
+    check(remove(index.clone()), ByVerify, "log/4/r-1: is missing from the index of its release");
+    let wrong = Key::ChangeOf(release("r-1"), revision(5));
+    check(rename(index, wrong), ByVerify, "log-of/r-1/5: there is no such entry");
+}
+
+#[test]
+fn an_index_of_requests_that_does_not_fit_is_noticed() {
+    let first = |prefix: &'static [u8]| {
+        move |map: &mut Map| {
+            let key = map.keys().find(|key| key.starts_with(prefix)).unwrap().clone();
+            map.remove(&key).unwrap();
+        }
+    };
+    check(
+        first(b"request-at/"),
+        ByLoad,
+        "request-at/: 1 requests are missing from the index of times",
+    );
+}
+
+#[test]
+fn a_value_in_pieces_is_noticed() {
+    let key = flag("search");
+    let missing = |map: &mut Map| drop(map.remove(&key.part(2)).unwrap());
+    check(missing, ByLoad, "flag/search: a part of the value is missing");
+    let first = |map: &mut Map| drop(map.remove(&key.bytes()).unwrap());
+    check(first, ByLoad, "flag/search: a part of a value that is not there");
+    let rotten = |map: &mut Map| map.get_mut(&key.part(2)).unwrap()[7] ^= 1;
+    check(rotten, ByLoad, "flag/search: the parts of the value do not fit together");
+}
+
+#[test]
+fn a_key_of_no_kind_is_noticed() {
+    let strange = |map: &mut Map| drop(map.insert(b"strange/\x01".to_vec(), Vec::new()));
+    check(strange, ByVerify, "strange/\\x01: no key of this format");
+}
