@@ -38,20 +38,25 @@ pub struct Template {
     pub trigger_notice: Arc<str>,
 }
 
-impl Template {
-    /// Places where a phase's rule names an environment that the pipeline does not govern, as
-    /// indexes of phase, rule and environment.
-    pub fn exempt_conflicts(&self) -> impl Iterator<Item = (usize, usize, usize)> + '_ {
-        self.phases.iter().enumerate().flat_map(move |(phase_index, phase)| {
-            phase.rules.iter().enumerate().flat_map(move |(rule_index, rule)| {
-                let named = rule.environments.iter().enumerate();
-                named.filter_map(move |(index, environment)| {
-                    let conflict = self.exempt_environments.contains(environment);
-                    conflict.then_some((phase_index, rule_index, index))
-                })
+/// What is wrong with an environment that [`exempt_conflicts`] finds.
+pub const EXEMPT_CONFLICT: &str =
+    "is one of exempt_environments, which the pipeline does not govern";
+
+/// Places where a phase's rule names an environment that the pipeline does not govern, as indexes of
+/// phase, rule and environment.
+pub fn exempt_conflicts<'a>(
+    phases: &'a [Phase],
+    exempt_environments: &'a [EnvironmentId],
+) -> impl Iterator<Item = (usize, usize, usize)> + 'a {
+    phases.iter().enumerate().flat_map(move |(phase_index, phase)| {
+        phase.rules.iter().enumerate().flat_map(move |(rule_index, rule)| {
+            let named = rule.environments.iter().enumerate();
+            named.filter_map(move |(index, environment)| {
+                let conflict = exempt_environments.contains(environment);
+                conflict.then_some((phase_index, rule_index, index))
             })
         })
-    }
+    })
 }
 
 /// One step. Its life: approval, window, applied, bake and guards, done.

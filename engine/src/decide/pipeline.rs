@@ -5,7 +5,7 @@ use crate::{
     command::{Expected, PipelineChange},
     event::Event,
     id::PipelineId,
-    pipeline::{Pipeline, Template},
+    pipeline::{EXEMPT_CONFLICT, Pipeline, Template, exempt_conflicts},
     refusal::{Refusal, Resource},
     state::State,
 };
@@ -70,11 +70,11 @@ pub(super) fn delete(
 /// No phase may name an environment that the pipeline does not govern, also if one call changed the
 /// phases and an earlier one the exempt environments.
 fn check_exempt(template: &Template) -> Result<(), Refusal> {
-    match template.exempt_conflicts().next() {
+    match exempt_conflicts(&template.phases, &template.exempt_environments).next() {
         None => Ok(()),
         Some((phase, rule, environment)) => Err(Refusal::InvalidField {
             field: format!("pipeline.phases[{phase}].rules[{rule}].environments[{environment}]"),
-            problem: "is one of exempt_environments, which the pipeline does not govern".to_owned(),
+            problem: EXEMPT_CONFLICT.to_owned(),
         }),
     }
 }
