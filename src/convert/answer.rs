@@ -10,6 +10,7 @@ use crate::v1;
 use phasegate_engine::{
     event::{Actor, Bypass, Change, Happened, ReleaseEvent, TimerRecord},
     flag::Spec,
+    id::Group,
     plan::PhasePlan,
     release::{
         EndReason, GuardVerdict, Held, HeldWait, PauseCause, PauseRecord, PhaseIndex, PhaseState,
@@ -163,14 +164,12 @@ fn review_to_wire(release: &Release, phase: PhaseIndex, review: &Review) -> v1::
         state: state_to_wire(review.state_after).into(),
         request_id: review.request_id.as_ref().map(ToString::to_string).unwrap_or_default(),
         bypass: false,
-        details: BTreeMap::from([groups_detail(&review.groups)]),
+        details: groups_details(&review.groups),
     }
 }
 
 /// The PAUSED event that holds a release, as the log has it.
 fn pause_to_wire(release: &Release, pause: &PauseRecord) -> v1::ReleaseEvent {
-    let mut details = cause_details(&pause.cause);
-    details.extend(remaining_detail(release));
     v1::ReleaseEvent {
         name: event_name(release, pause.revision.get(), pause.ordinal),
         revision: revision_to_wire(pause.revision),
@@ -182,25 +181,8 @@ fn pause_to_wire(release: &Release, pause: &PauseRecord) -> v1::ReleaseEvent {
         state: v1::ReleaseState::Paused.into(),
         request_id: pause.request_id.as_ref().map(ToString::to_string).unwrap_or_default(),
         bypass: false,
-        details,
+        details: cause_details(&pause.cause),
     }
-}
-
-fn remaining_detail(release: &Release) -> Option<(String, String)> {
-    match &release.progress.stage {
-        Stage::Paused { held, .. } => held_remaining(held),
-        Stage::Pending | Stage::Running { .. } | Stage::Over { .. } => None,
-    }
-}
-
-fn held_remaining(held: &Held) -> Option<(String, String)> {
-    let remaining = match held {
-        Held::Running { wait: HeldWait::Bake { remaining }, .. } => *remaining,
-        Held::Running { wait: HeldWait::Guards { .. }, .. } => Span::ZERO,
-        Held::Running { wait: HeldWait::Approval { .. } | HeldWait::Window, .. }
-        | Held::Pending => return None,
-    };
-    Some(("bakeRemaining".to_owned(), remaining.to_string()))
 }
 
 fn cause_details(cause: &PauseCause) -> BTreeMap<String, String> {
@@ -213,9 +195,13 @@ fn cause_details(cause: &PauseCause) -> BTreeMap<String, String> {
     }
 }
 
-fn groups_detail(groups: &[phasegate_engine::id::Group]) -> (String, String) {
-    let names: Vec<&str> = groups.iter().map(|group| group.as_str()).collect();
-    ("groups".to_owned(), names.join(","))
+/// None if no quota names a group of the reviewer.
+fn groups_details(groups: &[Group]) -> BTreeMap<String, String> {
+    if groups.is_empty() {
+        return BTreeMap::new();
+    }
+    let names: Vec<&str> = groups.iter().map(Group::as_str).collect();
+    BTreeMap::from([("groups".to_owned(), names.join(","))])
 }
 
 fn event_name(release: &Release, revision: u64, ordinal: u32) -> String {
@@ -287,7 +273,7 @@ fn details_of(release: &Release, happened: &Happened) -> BTreeMap<String, String
         | Happened::BakeElapsed { timer, .. }
         | Happened::PhaseSucceeded { timer, .. } => timer_details(timer.as_ref()),
         Happened::ApprovalRecorded { groups, .. } | Happened::ApprovalRejected { groups, .. } => {
-            BTreeMap::from([groups_detail(groups)])
+            groups_details(groups)
         }
         Happened::BakeAdjusted { remaining, .. } => {
             BTreeMap::from([("bakeRemaining".to_owned(), remaining.to_string())])
@@ -302,11 +288,7 @@ fn details_of(release: &Release, happened: &Happened) -> BTreeMap<String, String
                 ("verdict".to_owned(), verdict.to_owned()),
             ])
         }
-        Happened::Paused { held, cause } => {
-            let mut details = cause_details(cause);
-            details.extend(held_remaining(held));
-            details
-        }
+        Happened::Paused { cause, .. } => cause_details(cause),
         Happened::Succeeded { reason }
         | Happened::Aborted { reason }
         | Happened::Failed { reason } => {

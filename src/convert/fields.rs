@@ -5,7 +5,7 @@ use phasegate_engine::{
     command::Expected,
     id::{InvalidId, RequestId, Revision},
 };
-use std::{collections::BTreeSet, fmt, sync::Arc};
+use std::{collections::BTreeMap, fmt, sync::Arc};
 
 /// A field that breaks a rule of the contract.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,6 +50,8 @@ pub(super) const TEXT_MAX: usize = 1024;
 const REQUEST_ID_MAX: usize = 64;
 /// Violations that are kept: more help nobody.
 const VIOLATIONS_MAX: usize = 200;
+/// The most characters of a caller's key in a path.
+const SHOWN_KEY_MAX: usize = 64;
 
 /// Violations so far, and the path of where the parser is.
 #[derive(Debug, Default)]
@@ -81,13 +83,25 @@ impl Fields {
     /// Parses a field.
     pub(super) fn at<R>(&mut self, field: &str, parse: impl FnOnce(&mut Self) -> R) -> R {
         let length = self.path.len();
-        if length > 0 {
+        if length > 0 && !field.starts_with('[') {
             self.path.push('.');
         }
         self.path.push_str(field);
         let result = parse(self);
         self.path.truncate(length);
         result
+    }
+
+    /// Parses an item of the list that is being parsed.
+    pub(super) fn at_index<R>(&mut self, index: usize, parse: impl FnOnce(&mut Self) -> R) -> R {
+        self.at(&format!("[{index}]"), parse)
+    }
+
+    /// Parses what is under a key of the map that is being parsed. Keys are the caller's, so only
+    /// the beginning of a long one is shown.
+    pub(super) fn at_key<R>(&mut self, key: &str, parse: impl FnOnce(&mut Self) -> R) -> R {
+        let shown: String = key.chars().take(SHOWN_KEY_MAX).collect();
+        self.at(&format!("[{shown:?}]"), parse)
     }
 
     /// Complains about the field that is being parsed.
@@ -102,6 +116,19 @@ impl Fields {
     pub(super) fn refuse<T>(&mut self, description: impl Into<String>) -> Option<T> {
         self.complain(description);
         None
+    }
+
+    /// An enum's value that is not one of those to choose from.
+    pub(super) fn unknown<T>(&mut self, field: &str, number: i32) -> Option<T> {
+        self.at(field, |fields| fields.unknown_here(number))
+    }
+
+    /// As [`Self::unknown`], where the parser is.
+    pub(super) fn unknown_here<T>(&mut self, number: i32) -> Option<T> {
+        match number {
+            0 => self.refuse("is required"),
+            _ => self.refuse(format!("has no value of the number {number}")),
+        }
     }
 
     /// A field that has to be there.
@@ -161,17 +188,21 @@ impl Fields {
         };
         match parse(id) {
             Ok(id) => Some(id),
-            Err(error) => self.refuse(format!("must be {collection}/ and an id that {}", {
-                error.to_string().replacen("must match", "matches", 1)
-            })),
+            Err(InvalidId { pattern }) => {
+                self.refuse(format!("must be {collection}/ and an id that matches {pattern}"))
+            }
         }
     }
 
     /// A free text, at most so many characters.
     pub(super) fn text(&mut self, field: &str, text: String, most: usize) -> Option<Arc<str>> {
+        self.at(field, |fields| fields.text_here(text, most))
+    }
+
+    /// The free text that is being parsed, at most so many characters.
+    pub(super) fn text_here(&mut self, text: String, most: usize) -> Option<Arc<str>> {
         if text.chars().nth(most).is_some() {
-            return self
-                .at(field, |fields| fields.refuse(format!("must have at most {most} characters")));
+            return self.refuse(format!("must have at most {most} characters"));
         }
         Some(text.into())
     }
@@ -184,46 +215,40 @@ impl Fields {
         size: std::ops::RangeInclusive<usize>,
         mut parse: impl FnMut(&mut Self, T) -> Option<U>,
     ) -> Option<Vec<U>> {
-        if !size.contains(&items.len()) {
-            let (least, most) = (size.start(), size.end());
-            let count = items.len();
-            return self.at(field, |fields| {
-                fields.refuse(if count < *least {
-                    format!("must have at least {least}")
-                } else {
-                    format!("must have at most {most}, and has {count}")
-                })
-            });
-        }
-        let mut parsed = Some(Vec::with_capacity(items.len()));
-        for (index, item) in items.into_iter().enumerate() {
-            let item = self.at(&format!("{field}[{index}]"), |fields| parse(fields, item));
-            match (&mut parsed, item) {
-                (Some(parsed), Some(item)) => parsed.push(item),
-                (_, None) => parsed = None,
-                (None, Some(_)) => {}
+        let (least, most, count) = (*size.start(), *size.end(), items.len());
+        self.at(field, |fields| {
+            if count < least {
+                return fields.refuse(format!("must have at least {least}"));
             }
-        }
-        parsed
+            if count > most {
+                return fields.refuse(format!("must have at most {most}, and has {count}"));
+            }
+            let mut parsed = Some(Vec::with_capacity(count));
+            for (index, item) in items.into_iter().enumerate() {
+                let item = fields.at_index(index, |fields| parse(fields, item));
+                parsed = both(parsed, item, Vec::push);
+            }
+            parsed
+        })
     }
 
-    /// Complains about every item whose key an earlier one has.
-    pub(super) fn unique<'a, T: 'a, K: Ord + fmt::Display>(
+    /// Complains about every item of a list whose key an earlier one has. `suffix` leads from the
+    /// item to its key; an empty key is somebody else's complaint.
+    pub(super) fn distinct<'a>(
         &mut self,
         field: &str,
         suffix: &str,
-        items: impl IntoIterator<Item = &'a T>,
-        key: impl Fn(&'a T) -> K,
+        keys: impl Iterator<Item = &'a str>,
     ) {
-        let mut seen = BTreeSet::new();
-        for (index, item) in items.into_iter().enumerate() {
-            let key = key(item);
-            if seen.contains(&key) {
+        let mut first = BTreeMap::new();
+        for (index, key) in keys.enumerate().filter(|(_, key)| !key.is_empty()) {
+            if let Some(earlier) = first.get(key) {
                 self.at(&format!("{field}[{index}]{suffix}"), |fields| {
-                    fields.complain(format!("must be unique, and {key} is there already"));
+                    fields.complain(format!("must be unique, and is that of {field}[{earlier}]"));
                 });
+            } else {
+                first.insert(key, index);
             }
-            seen.insert(key);
         }
     }
 
@@ -237,6 +262,17 @@ impl Fields {
     pub(super) fn reason(&mut self, text: String) -> Option<Arc<str>> {
         self.text("reason", text, TEXT_MAX)
     }
+}
+
+/// Adds an item to a collection, if neither is wrong.
+pub(super) fn both<C, T>(
+    collection: Option<C>,
+    item: Option<T>,
+    add: impl FnOnce(&mut C, T),
+) -> Option<C> {
+    let (mut collection, item) = (collection?, item?);
+    add(&mut collection, item);
+    Some(collection)
 }
 
 /// An etag is opaque to callers; to us it is the revision of the resource.

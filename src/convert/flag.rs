@@ -3,6 +3,7 @@
 use super::{
     Parsed, Rejected,
     fields::{Fields, TEXT_MAX, etag, expected, revision_to_wire},
+    mask::Mask,
     targeting::rule_to_wire,
     timestamp_to_wire,
     value::{json_bytes_of, object_to_wire},
@@ -12,6 +13,7 @@ use phasegate_engine::{
     command::{Action, FlagChange, SwitchTo},
     flag::{Flag, Rule, Rules, Spec},
     id::{EnvironmentId, FlagId, PipelineId, ReleaseId},
+    targeting::TargetingRule,
     value::Object,
 };
 use std::sync::Arc;
@@ -24,6 +26,9 @@ const VALUE_BYTES_MAX: usize = 64 << 10;
 const CONFIG_BYTES_MAX: usize = 512 << 10;
 /// The most bytes of a context, as JSON.
 const CONTEXT_BYTES_MAX: usize = 64 << 10;
+
+/// What is wrong with a flag or a release that has neither kind of spec.
+pub(super) const NO_SPEC: &str = "must have feature_gate or dynamic_config";
 
 /// What an evaluation asks.
 #[derive(Clone, Debug, PartialEq)]
@@ -50,16 +55,11 @@ pub fn create_flag(request: v1::CreateFlagRequest) -> Result<Parsed, Rejected> {
     let id = fields.id("flag_id", &request.flag_id, FlagId::parse);
     let flag = fields.required("flag", request.flag).map(|flag| {
         fields.at("flag", |fields| {
-            if let Some(id) = &id {
-                fields.own_name("flags", &flag.name, id.as_str());
-            }
+            fields.own_name("flags", &flag.name, Some(&request.flag_id));
             let description = fields.text("description", flag.description, TEXT_MAX);
             let spec = match flag.spec {
                 Some(spec) => fields.flag_spec(spec),
-                None => {
-                    fields.complain("must have feature_gate or dynamic_config");
-                    None
-                }
+                None => fields.refuse(NO_SPEC),
             };
             let pipeline = fields.optional_pipeline(&flag.pipeline);
             (description, spec, pipeline)
@@ -88,8 +88,8 @@ pub fn update_flag(request: v1::UpdateFlagRequest) -> Result<Parsed, Rejected> {
     let flag = fields.required("flag", request.flag).map(|flag| {
         fields.at("flag", |fields| {
             let id = fields.name("name", "flags", &flag.name, FlagId::parse);
-            let change = fields.flag_change(&mask, &flag);
-            (id, change, expected(&flag.etag))
+            let expected = expected(&flag.etag);
+            (id, fields.flag_change(&mask, flag), expected)
         })
     });
     let parsed = (|| {
@@ -167,21 +167,17 @@ impl Fields {
     }
 
     fn gate(&mut self, gate: v1::GateSpec) -> Option<Rules<bool>> {
+        self.distinct_rules(gate.rules.iter().map(|rule| &rule.targeting));
         let rules = self.list("rules", gate.rules, 0..=RULES_MAX, |fields, rule| {
-            let targeting = fields.required("targeting", rule.targeting)?;
-            let targeting = fields.at("targeting", |fields| fields.rule(targeting));
-            Some(Rule { targeting: targeting?, value: rule.value })
+            Some(Rule { targeting: fields.targeting(rule.targeting)?, value: rule.value })
         });
-        let rules = rules?;
-        self.unique("rules", ".targeting.id", &rules, |rule| rule.targeting.id.as_str());
-        Some(Rules { rules, default: gate.default_value })
+        Some(Rules { rules: rules?, default: gate.default_value })
     }
 
     fn config(&mut self, config: v1::ConfigSpec) -> Option<Rules<Object>> {
+        self.distinct_rules(config.rules.iter().map(|rule| &rule.targeting));
         let rules = self.list("rules", config.rules, 0..=RULES_MAX, |fields, rule| {
-            let targeting = fields.required("targeting", rule.targeting);
-            let targeting =
-                targeting.and_then(|rule| fields.at("targeting", |fields| fields.rule(rule)));
+            let targeting = fields.targeting(rule.targeting);
             let value = fields.required("value", rule.value);
             let value = value.and_then(|value| fields.object("value", value, VALUE_BYTES_MAX));
             Some(Rule { targeting: targeting?, value: value? })
@@ -190,7 +186,6 @@ impl Fields {
         let default =
             default.and_then(|value| self.object("default_value", value, VALUE_BYTES_MAX));
         let (rules, default) = (rules?, default?);
-        self.unique("rules", ".targeting.id", &rules, |rule| rule.targeting.id.as_str());
         let values = rules.iter().map(|rule| &rule.value).chain([&default]);
         let bytes: usize = values.map(json_bytes_of).sum();
         if bytes > CONFIG_BYTES_MAX {
@@ -202,6 +197,20 @@ impl Fields {
         Some(Rules { rules, default })
     }
 
+    /// The targeting of a spec's rule.
+    fn targeting(&mut self, targeting: Option<v1::TargetingRule>) -> Option<TargetingRule> {
+        let targeting = self.required("targeting", targeting)?;
+        self.at("targeting", |fields| fields.rule(targeting))
+    }
+
+    fn distinct_rules<'a>(
+        &mut self,
+        targetings: impl Iterator<Item = &'a Option<v1::TargetingRule>>,
+    ) {
+        let id = |rule: &'a Option<v1::TargetingRule>| rule.as_ref().map_or("", |rule| &*rule.id);
+        self.distinct("rules", ".targeting.id", targetings.map(id));
+    }
+
     /// The pipeline of a flag; none if empty.
     pub(super) fn optional_pipeline(&mut self, name: &str) -> Option<Option<PipelineId>> {
         if name.is_empty() {
@@ -211,73 +220,49 @@ impl Fields {
     }
 
     /// The name of a resource to be created: none, or the one that its id makes.
-    pub(super) fn own_name(&mut self, collection: &str, name: &str, id: &str) {
-        if !name.is_empty() && name.strip_prefix(collection) != Some(&format!("/{id}")) {
-            self.at("name", |fields| {
-                fields.complain(format!("must be empty or {collection}/{id}"));
-            });
+    pub(super) fn own_name(&mut self, collection: &str, name: &str, id: Option<&str>) {
+        let last = name.strip_prefix(collection).and_then(|rest| rest.strip_prefix('/'));
+        if !name.is_empty() && (id.is_none() || last != id) {
+            self.at("name", |fields| fields.complain("must be empty, or agree with the id"));
         }
     }
 
-    fn flag_change(&mut self, mask: &Mask, flag: &v1::Flag) -> Option<FlagChange> {
-        let replaces = |field: &str, is_set: bool| match mask {
-            Mask::WhatIsSet => is_set,
-            Mask::Fields(fields) => fields.iter().any(|named| named == field),
-            Mask::All => true,
+    fn flag_change(&mut self, mask: &Mask, flag: v1::Flag) -> Option<FlagChange> {
+        let description = if mask.replaces("description", !flag.description.is_empty()) {
+            self.text("description", flag.description, TEXT_MAX).map(Some)
+        } else {
+            Some(None)
         };
-        let mut change = FlagChange::default();
-        if replaces("description", !flag.description.is_empty()) {
-            change.description =
-                Some(self.text("description", flag.description.clone(), TEXT_MAX)?);
-        }
-        let kind = flag.spec.as_ref().map(|spec| match spec {
+        let spec = self.spec_change(mask, flag.spec);
+        let pipeline = if mask.replaces("pipeline", !flag.pipeline.is_empty()) {
+            self.optional_pipeline(&flag.pipeline).map(Some)
+        } else {
+            Some(None)
+        };
+        Some(FlagChange { description: description?, spec: spec?, pipeline: pipeline? })
+    }
+
+    /// The spec to replace the settled one, which cannot be taken away.
+    fn spec_change(
+        &mut self,
+        mask: &Mask,
+        spec: Option<v1::flag::Spec>,
+    ) -> Option<Option<Arc<Spec>>> {
+        let given = spec.as_ref().map(|spec| match spec {
             v1::flag::Spec::FeatureGate(_) => "feature_gate",
             v1::flag::Spec::DynamicConfig(_) => "dynamic_config",
         });
-        if let Mask::Fields(named) = mask {
-            for field in ["feature_gate", "dynamic_config"] {
-                if named.iter().any(|name| name == field) && kind != Some(field) {
-                    self.at(field, |fields| fields.complain("is in update_mask and is not set"));
-                }
+        for kind in ["feature_gate", "dynamic_config"] {
+            if mask.names(kind) && given != Some(kind) {
+                self.at(kind, |fields| fields.complain("is in update_mask and is not set"));
             }
         }
-        let spec = flag.spec.clone().filter(|_| kind.is_some_and(|kind| replaces(kind, true)));
-        if let Some(spec) = spec {
-            change.spec = Some(self.flag_spec(spec)?);
+        match (given, spec) {
+            (Some(kind), Some(spec)) if mask.replaces(kind, true) => self.flag_spec(spec).map(Some),
+            (None, _) if *mask == Mask::All => self.refuse(NO_SPEC),
+            (Some(_) | None, _) => Some(None),
         }
-        if replaces("pipeline", !flag.pipeline.is_empty()) {
-            change.pipeline = Some(self.optional_pipeline(&flag.pipeline)?);
-        }
-        Some(change)
     }
-
-    /// The fields that an update replaces, each of which must be one of `known`.
-    pub(super) fn mask(&mut self, mask: Option<prost_types::FieldMask>, known: &[&str]) -> Mask {
-        let Some(mask) = mask.filter(|mask| !mask.paths.is_empty()) else {
-            return Mask::WhatIsSet;
-        };
-        if mask.paths == ["*"] {
-            return Mask::All;
-        }
-        for (index, path) in mask.paths.iter().enumerate() {
-            if !known.contains(&path.as_str()) {
-                self.at(&format!("update_mask.paths[{index}]"), |fields| {
-                    fields.complain(format!("must be one of {}", known.join(", ")));
-                });
-            }
-        }
-        Mask::Fields(mask.paths)
-    }
-}
-
-/// Which fields an update replaces.
-pub(super) enum Mask {
-    /// No mask was sent: the fields that are set.
-    WhatIsSet,
-    /// These.
-    Fields(Vec<String>),
-    /// `*`: all that can be.
-    All,
 }
 
 /// A flag as the wire has it.

@@ -216,7 +216,7 @@ pub fn list_release_events(
     } else {
         fields.name("parent", "releases", parent, ReleaseId::parse).map(Some)
     };
-    let after = fields.after_revision("after_revision", *after_revision);
+    let after = fields.revision("after_revision", *after_revision);
     let order = if *newest_first { EventOrder::NewestFirst } else { EventOrder::OldestFirst };
     let size = (request.page_size, EVENTS_DEFAULT);
     let parse = |text: &str| {
@@ -302,7 +302,7 @@ impl Fields {
                 });
             let states = fields.list("states", filter.states, 0..=FILTER_MAX, |fields, state| {
                 let known = v1::ReleaseState::try_from(state).ok().and_then(state_from_wire);
-                known.or_else(|| fields.refuse(format!("is unknown: {state}")))
+                known.or_else(|| fields.unknown_here(state))
             });
             let labels = fields.labels(filter.labels);
             Some(ReleaseFilter {

@@ -8,6 +8,7 @@ mod answer;
 mod fields;
 mod flag;
 mod list;
+mod mask;
 mod pipeline;
 mod release;
 mod targeting;

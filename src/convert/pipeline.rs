@@ -3,7 +3,7 @@
 use super::{
     Parsed, Rejected,
     fields::{Fields, TEXT_MAX, etag, expected, revision_to_wire},
-    flag::Mask,
+    mask::Mask,
     span_to_wire,
     targeting::{SMALL_LIST_MAX, rule_to_wire},
     timestamp_to_wire,
@@ -11,10 +11,10 @@ use super::{
 use crate::v1;
 use phasegate_engine::{
     command::{Action, PipelineChange},
-    id::{Group, GuardId, PhaseId, PipelineId},
+    id::{EnvironmentId, Group, GuardId, PhaseId, PipelineId},
     pipeline::{
-        ApprovalRequirement, Guard, LONGEST_WAIT, OnFail, PassRequirement, Phase, Pipeline, Quota,
-        SelfApproval, Template,
+        ApprovalRequirement, EXEMPT_CONFLICT, Guard, LONGEST_WAIT, OnFail, PassRequirement, Phase,
+        Pipeline, Quota, SelfApproval, Template, exempt_conflicts,
     },
     time::Span,
     window::{Blackout, ReleaseWindows, TimeOfDay, Weekly},
@@ -50,9 +50,7 @@ pub fn create_pipeline(request: v1::CreatePipelineRequest) -> Result<Parsed, Rej
     let id = fields.id("pipeline_id", &request.pipeline_id, PipelineId::parse);
     let template = fields.required("pipeline", request.pipeline).and_then(|pipeline| {
         fields.at("pipeline", |fields| {
-            if let Some(id) = &id {
-                fields.own_name("pipelines", &pipeline.name, id.as_str());
-            }
+            fields.own_name("pipelines", &pipeline.name, Some(&request.pipeline_id));
             fields.template(pipeline)
         })
     });
@@ -112,49 +110,54 @@ impl Fields {
             exempt_environments: exempt?,
             trigger_notice: trigger_notice?,
         };
-        for (phase, rule, environment) in template.exempt_conflicts() {
-            self.at(&format!("phases[{phase}].rules[{rule}].environments[{environment}]"), |f| {
-                f.complain("is one of exempt_environments, which the pipeline does not govern");
-            });
-        }
+        self.govern(&template.phases, &template.exempt_environments);
         Some(template)
     }
 
     fn pipeline_change(&mut self, mask: &Mask, pipeline: v1::Pipeline) -> Option<PipelineChange> {
-        let replaces = |field: &str, is_set: bool| match mask {
-            Mask::WhatIsSet => is_set,
-            Mask::Fields(fields) => fields.iter().any(|named| named == field),
-            Mask::All => true,
-        };
-        let description = replaces("description", !pipeline.description.is_empty())
+        let description = mask
+            .replaces("description", !pipeline.description.is_empty())
             .then(|| self.text("description", pipeline.description, TEXT_MAX));
-        let phases =
-            replaces("phases", !pipeline.phases.is_empty()).then(|| self.phases(pipeline.phases));
+        let phases = mask
+            .replaces("phases", !pipeline.phases.is_empty())
+            .then(|| self.phases(pipeline.phases));
         let environments = pipeline.exempt_environments;
-        let exempt = replaces("exempt_environments", !environments.is_empty())
+        let exempt = mask
+            .replaces("exempt_environments", !environments.is_empty())
             .then(|| self.environments("exempt_environments", environments));
-        let notice = replaces("trigger_notice", !pipeline.trigger_notice.is_empty())
+        let notice = mask
+            .replaces("trigger_notice", !pipeline.trigger_notice.is_empty())
             .then(|| self.text("trigger_notice", pipeline.trigger_notice, TEXT_MAX));
-        Some(PipelineChange {
+        let change = PipelineChange {
             description: all_or_nothing(description)?,
             phases: all_or_nothing(phases)?,
             exempt_environments: all_or_nothing(exempt)?,
             trigger_notice: all_or_nothing(notice)?,
-        })
+        };
+        // If only one of the two changes, the engine holds it against the other.
+        if let (Some(phases), Some(exempt)) = (&change.phases, &change.exempt_environments) {
+            self.govern(phases, exempt);
+        }
+        Some(change)
+    }
+
+    /// No phase may name an environment that the pipeline does not govern.
+    fn govern(&mut self, phases: &[Phase], exempt_environments: &[EnvironmentId]) {
+        for (phase, rule, environment) in exempt_conflicts(phases, exempt_environments) {
+            let field = format!("phases[{phase}].rules[{rule}].environments[{environment}]");
+            self.at(&field, |fields| fields.complain(EXEMPT_CONFLICT));
+        }
     }
 
     fn phases(&mut self, phases: Vec<v1::Phase>) -> Option<Vec<Phase>> {
-        let ids: Vec<String> = phases.iter().map(|phase| phase.id.clone()).collect();
-        let phases = self.list("phases", phases, 1..=PHASES_MAX, Self::phase);
-        self.unique("phases", ".id", &ids, String::as_str);
-        phases
+        self.distinct("phases", ".id", phases.iter().map(|phase| &*phase.id));
+        self.list("phases", phases, 1..=PHASES_MAX, Self::phase)
     }
 
     fn phase(&mut self, phase: v1::Phase) -> Option<Phase> {
         let id = self.id("id", &phase.id, PhaseId::parse);
-        let rule_ids: Vec<String> = phase.rules.iter().map(|rule| rule.id.clone()).collect();
+        self.distinct("rules", ".id", phase.rules.iter().map(|rule| &*rule.id));
         let rules = self.list("rules", phase.rules, 1..=SMALL_LIST_MAX, Self::rule);
-        self.unique("rules", ".id", &rule_ids, String::as_str);
         let bake = match phase.bake_duration {
             None => Some(Span::ZERO),
             Some(bake) => {
@@ -163,9 +166,8 @@ impl Fields {
         };
         let approval = phase.approval.map(|approval| self.at("approval", |f| f.approval(approval)));
         let windows = phase.windows.map(|windows| self.at("windows", |f| f.windows(windows)));
-        let guard_ids: Vec<String> = phase.guards.iter().map(|guard| guard.id.clone()).collect();
+        self.distinct("guards", ".id", phase.guards.iter().map(|guard| &*guard.id));
         let guards = self.list("guards", phase.guards, 0..=GUARDS_MAX, Self::guard);
-        self.unique("guards", ".id", &guard_ids, String::as_str);
         Some(Phase {
             id: id?,
             rules: rules?,
@@ -178,16 +180,16 @@ impl Fields {
 
     fn approval(&mut self, approval: v1::ApprovalRequirement) -> Option<ApprovalRequirement> {
         let min_approvals = self.approvals("min_approvals", approval.min_approvals);
-        let groups: Vec<String> = approval.quotas.iter().map(|quota| quota.group.clone()).collect();
+        self.distinct("quotas", ".group", approval.quotas.iter().map(|quota| &*quota.group));
         let quotas = self.list("quotas", approval.quotas, 0..=QUOTAS_MAX, |fields, quota| {
             let group = fields.group("group", quota.group);
             let min_approvals = fields.approvals("min_approvals", quota.min_approvals);
             Some(Quota { group: group?, min_approvals: min_approvals? })
         });
-        self.unique("quotas", ".group", &groups, String::as_str);
         let reviewers = approval.reviewer_groups;
+        self.distinct("reviewer_groups", "", reviewers.iter().map(|group| &**group));
         let reviewer_groups =
-            self.list("reviewer_groups", reviewers, 0..=SMALL_LIST_MAX, |f, g| f.group_here(g));
+            self.list("reviewer_groups", reviewers, 0..=SMALL_LIST_MAX, Self::group_here);
         let expiry = approval.expiry.map(|expiry| self.positive_wait("expiry", expiry));
         Some(ApprovalRequirement {
             min_approvals: min_approvals?,
@@ -214,12 +216,14 @@ impl Fields {
     }
 
     fn group_here(&mut self, group: String) -> Option<Group> {
-        let length = group.chars().take(GROUP_MAX + 1).count();
-        // The comma separates groups in the metadata of a call, so none can have one.
-        if length == 0 || length > GROUP_MAX || group.contains(',') {
-            return self.refuse(format!("must have 1 to {GROUP_MAX} characters and no comma"));
+        // A call's groups are separated by commas and trimmed, so no call could have such a group.
+        if group.contains(',') || group.trim() != group {
+            return self.refuse("must have no comma, and no space at either end");
         }
-        Some(Group::new(group))
+        if group.is_empty() {
+            return self.refuse("is required");
+        }
+        self.text_here(group, GROUP_MAX).map(Group::new)
     }
 
     fn positive_wait(&mut self, field: &str, wait: prost_types::Duration) -> Option<Span> {
@@ -229,6 +233,9 @@ impl Fields {
 
     fn windows(&mut self, windows: v1::ReleaseWindows) -> Option<ReleaseWindows> {
         let zone = match windows.time_zone.parse() {
+            _ if windows.time_zone.is_empty() => {
+                self.at("time_zone", |fields| fields.refuse("is required"))
+            }
             Ok(zone) => Some(zone),
             Err(_) => self.at("time_zone", |fields| {
                 fields.refuse("must be an IANA time zone, for example Europe/Rome")
@@ -241,29 +248,19 @@ impl Fields {
     }
 
     fn weekly(&mut self, weekly: v1::release_windows::Weekly) -> Option<Weekly> {
-        let names = weekly.days.clone();
+        self.distinct("days", "", weekly.days.iter().map(|day| &**day));
         let days = self.list("days", weekly.days, 1..=7, |fields, day| {
             let found = DAYS.iter().find(|(name, _)| *name == day);
             found
                 .map(|(_, day)| *day)
                 .or_else(|| fields.refuse("must be one of MON, TUE, WED, THU, FRI, SAT, SUN"))
         });
-        self.unique("days", "", &names, String::as_str);
-        let start = self.time_of_day("start", &weekly.start);
-        let start = start.filter(|start| {
-            let is_midnight_of_next_day = start.minutes() == 24 * 60;
-            if is_midnight_of_next_day {
-                self.at("start", |fields| fields.complain("must be 00:00 to 23:59"));
-            }
-            !is_midnight_of_next_day
-        });
-        let end = self.time_of_day("end", &weekly.end);
+        let start = TimeOfDay::parse(&weekly.start).filter(|start| start.minutes() < 24 * 60);
+        let start = start
+            .or_else(|| self.at("start", |fields| fields.refuse("must be HH:MM, 00:00 to 23:59")));
+        let end = TimeOfDay::parse(&weekly.end)
+            .or_else(|| self.at("end", |fields| fields.refuse("must be HH:MM, 00:00 to 24:00")));
         Some(Weekly { days: days?, start: start?, end: end? })
-    }
-
-    fn time_of_day(&mut self, field: &str, text: &str) -> Option<TimeOfDay> {
-        TimeOfDay::parse(text)
-            .or_else(|| self.at(field, |fields| fields.refuse("must be a time of day as HH:MM")))
     }
 
     fn blackout(&mut self, blackout: v1::release_windows::Blackout) -> Option<Blackout> {
@@ -284,9 +281,7 @@ impl Fields {
         let on_fail = match v1::GuardAction::try_from(guard.on_fail) {
             Ok(v1::GuardAction::Unspecified | v1::GuardAction::Pause) => Some(OnFail::Pause),
             Ok(v1::GuardAction::Fail) => Some(OnFail::Fail),
-            Err(_) => {
-                self.at("on_fail", |fields| fields.refuse(format!("is unknown: {}", guard.on_fail)))
-            }
+            Err(_) => self.unknown("on_fail", guard.on_fail),
         };
         let timeout = guard.pass_timeout.map(|timeout| self.positive_wait("pass_timeout", timeout));
         if timeout.is_some() && !guard.require_pass {

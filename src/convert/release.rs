@@ -2,8 +2,8 @@
 
 use super::{
     Parsed, Rejected,
-    fields::{Fields, TEXT_MAX, expected},
-    flag::WireSpec,
+    fields::{Fields, TEXT_MAX, both, expected},
+    flag::{NO_SPEC, WireSpec},
     list::ReleaseFilter,
 };
 use crate::v1;
@@ -27,8 +27,6 @@ const LABEL_VALUE_MAX: usize = 256;
 const WAIT_DEFAULT: Span = Span::from_secs(30);
 /// The longest that WaitRelease waits.
 const WAIT_MAX: Span = Span::from_secs(60);
-/// The most characters of a store id that a client sends back.
-const STORE_ID_MAX: usize = 64;
 
 /// `releases/{release}` in a field of this name.
 pub fn release_name(field: &str, text: &str) -> Result<ReleaseId, Rejected> {
@@ -44,10 +42,10 @@ pub fn trigger_release(
 ) -> Result<Parsed, Rejected> {
     let mut fields = Fields::default();
     let request_id = fields.request_id(request.request_id);
-    let id = if request.release_id.is_empty() {
-        Some(fresh)
-    } else {
-        fields.id("release_id", &request.release_id, ReleaseId::parse)
+    let named = Some(&request.release_id).filter(|id| !id.is_empty());
+    let id = match named {
+        None => Some(fresh),
+        Some(id) => fields.id("release_id", id, ReleaseId::parse),
     };
     let conflict_policy = match v1::ConflictPolicy::try_from(request.conflict_policy) {
         Ok(v1::ConflictPolicy::Unspecified | v1::ConflictPolicy::Fail) => {
@@ -55,12 +53,13 @@ pub fn trigger_release(
         }
         Ok(v1::ConflictPolicy::Queue) => Some(ConflictPolicy::Queue),
         Ok(v1::ConflictPolicy::Supersede) => Some(ConflictPolicy::Supersede),
-        Err(_) => fields.at("conflict_policy", |fields| {
-            fields.refuse(format!("is unknown: {}", request.conflict_policy))
-        }),
+        Err(_) => fields.unknown("conflict_policy", request.conflict_policy),
     };
     let trigger = fields.required("release", request.release).and_then(|release| {
-        fields.at("release", |fields| fields.trigger(id, release, conflict_policy))
+        fields.at("release", |fields| {
+            fields.own_name("releases", &release.name, named.map(String::as_str));
+            fields.trigger(id, release, conflict_policy)
+        })
     });
     let parsed = (|| {
         let action = Action::TriggerRelease(trigger?);
@@ -77,17 +76,10 @@ impl Fields {
         release: v1::Release,
         conflict_policy: Option<ConflictPolicy>,
     ) -> Option<Trigger> {
-        if let Some(id) = &id {
-            self.own_name("releases", &release.name, id.as_str());
-        }
         let flag = self.name("flag", "flags", &release.flag, FlagId::parse);
         let pipeline = self.optional_pipeline(&release.pipeline);
         let change = self.change(release.change);
-        let base = match u64::try_from(release.base_spec_revision) {
-            Ok(0) => Some(None),
-            Ok(base) => Some(Some(Revision::new(base))),
-            Err(_) => self.at("base_spec_revision", |f| f.refuse("must not be negative")),
-        };
+        let base = self.revision("base_spec_revision", release.base_spec_revision);
         let labels = self.labels(release.labels);
         let description = self.text("description", release.description, TEXT_MAX);
         let schedule_time = match release.schedule_time {
@@ -116,7 +108,7 @@ impl Fields {
         match change {
             Some(v1::release::Change::FeatureGate(gate)) => self.spec(WireSpec::Gate(gate)),
             Some(v1::release::Change::DynamicConfig(config)) => self.spec(WireSpec::Config(config)),
-            None => self.refuse("must have feature_gate or dynamic_config"),
+            None => self.refuse(NO_SPEC),
         }
     }
 
@@ -129,17 +121,21 @@ impl Fields {
             if labels.len() > LABELS_MAX {
                 return fields.refuse(format!("must have at most {LABELS_MAX}"));
             }
-            let mut parsed = BTreeMap::new();
+            let mut parsed = Some(BTreeMap::new());
             for (key, value) in labels {
-                let key_length = key.chars().take(LABEL_KEY_MAX + 1).count();
-                if key_length == 0 || key_length > LABEL_KEY_MAX {
-                    fields.complain(format!("must have keys of 1 to {LABEL_KEY_MAX} characters"));
-                    continue;
-                }
-                let value = fields.text(&key, value, LABEL_VALUE_MAX);
-                parsed.insert(Arc::from(key), value?);
+                let label = fields.at_key(&key, |fields| {
+                    let length = key.chars().take(LABEL_KEY_MAX + 1).count();
+                    if !(1..=LABEL_KEY_MAX).contains(&length) {
+                        let problem = format!("must have a key of 1 to {LABEL_KEY_MAX} characters");
+                        return fields.refuse(problem);
+                    }
+                    fields.text_here(value, LABEL_VALUE_MAX)
+                });
+                parsed = both(parsed, label, |labels, value| {
+                    labels.insert(Arc::from(key), value);
+                });
             }
-            Some(parsed)
+            parsed
         })
     }
 
@@ -157,11 +153,7 @@ impl Fields {
     }
 
     /// A revision that a client sends back; zero is none.
-    pub(super) fn after_revision(
-        &mut self,
-        field: &str,
-        revision: i64,
-    ) -> Option<Option<Revision>> {
+    pub(super) fn revision(&mut self, field: &str, revision: i64) -> Option<Option<Revision>> {
         match u64::try_from(revision) {
             Ok(0) => Some(None),
             Ok(revision) => Some(Some(Revision::new(revision))),
@@ -301,12 +293,7 @@ pub fn report_guard_signal(request: v1::ReportGuardSignalRequest) -> Result<Pars
     let verdict = match v1::GuardVerdict::try_from(request.verdict) {
         Ok(v1::GuardVerdict::Pass) => Some(GuardVerdict::Pass),
         Ok(v1::GuardVerdict::Fail) => Some(GuardVerdict::Fail),
-        Ok(v1::GuardVerdict::Unspecified) => {
-            fields.at("verdict", |fields| fields.refuse("is required"))
-        }
-        Err(_) => {
-            fields.at("verdict", |fields| fields.refuse(format!("is unknown: {}", request.verdict)))
-        }
+        Ok(v1::GuardVerdict::Unspecified) | Err(_) => fields.unknown("verdict", request.verdict),
     };
     on.finish(fields, Reason::Optional, |release| {
         Some(Action::ReportGuardSignal { release, phase: phase?, guard: guard?, verdict: verdict? })
@@ -341,7 +328,7 @@ pub enum WaitUntil {
 pub fn wait_release(request: v1::WaitReleaseRequest) -> Result<WaitRelease, Rejected> {
     let mut fields = Fields::default();
     let release = fields.name("name", "releases", &request.name, ReleaseId::parse);
-    let after = fields.after_revision("after_revision", request.after_revision);
+    let after = fields.revision("after_revision", request.after_revision);
     let max_wait = match request.max_wait {
         None => Some(WAIT_DEFAULT),
         Some(wait) => fields.span("max_wait", wait, Span::ZERO..=WAIT_MAX, "0 s to 60 s"),
@@ -369,10 +356,9 @@ pub struct WatchRelease {
 pub fn watch_release(request: v1::WatchReleaseRequest) -> Result<WatchRelease, Rejected> {
     let mut fields = Fields::default();
     let release = fields.name("name", "releases", &request.name, ReleaseId::parse);
-    let after = fields.after_revision("resume_after_revision", request.resume_after_revision);
-    let store_id = fields.store_id(request.store_id);
-    let parsed =
-        (|| Some(WatchRelease { release: release?, resume_after: after?, store_id: store_id? }))();
+    let after = fields.revision("resume_after_revision", request.resume_after_revision);
+    let store_id = Some(request.store_id).filter(|id| !id.is_empty());
+    let parsed = (|| Some(WatchRelease { release: release?, resume_after: after?, store_id }))();
     fields.finish(parsed)
 }
 
@@ -390,17 +376,9 @@ pub struct WatchReleases {
 /// Parses WatchReleases.
 pub fn watch_releases(request: v1::WatchReleasesRequest) -> Result<WatchReleases, Rejected> {
     let mut fields = Fields::default();
-    let after = fields.after_revision("resume_after_revision", request.resume_after_revision);
-    let store_id = fields.store_id(request.store_id);
+    let after = fields.revision("resume_after_revision", request.resume_after_revision);
+    let store_id = Some(request.store_id).filter(|id| !id.is_empty());
     let filter = fields.filter(request.filter.unwrap_or_default());
-    let parsed =
-        (|| Some(WatchReleases { filter: filter?, resume_after: after?, store_id: store_id? }))();
+    let parsed = (|| Some(WatchReleases { filter: filter?, resume_after: after?, store_id }))();
     fields.finish(parsed)
-}
-
-impl Fields {
-    fn store_id(&mut self, store_id: String) -> Option<Option<String>> {
-        let store_id = self.text("store_id", store_id, STORE_ID_MAX)?;
-        Some((!store_id.is_empty()).then(|| store_id.to_string()))
-    }
 }

@@ -51,11 +51,10 @@ impl Fields {
         field: &str,
         environments: Vec<String>,
     ) -> Option<Vec<EnvironmentId>> {
-        let parsed = self.list(field, environments, 0..=SMALL_LIST_MAX, |fields, id| {
+        self.distinct(field, "", environments.iter().map(|environment| &**environment));
+        self.list(field, environments, 0..=SMALL_LIST_MAX, |fields, id| {
             fields.id_here(&id, EnvironmentId::parse)
-        })?;
-        self.unique(field, "", &parsed, EnvironmentId::as_str);
-        Some(parsed)
+        })
     }
 
     fn condition(&mut self, condition: v1::Condition) -> Option<Condition> {
@@ -64,64 +63,56 @@ impl Fields {
         } else {
             self.text("attribute", condition.attribute, ATTRIBUTE_MAX)
         };
-        let operator = match Operator::try_from(condition.operator) {
-            Ok(Operator::Unspecified) => self.at("operator", |fields| fields.refuse("is required")),
-            Ok(operator) => Some(operator),
-            Err(_) => self.at("operator", |fields| {
-                fields.refuse(format!("is unknown: {}", condition.operator))
-            }),
-        };
         let values = self.list("values", condition.values, 0..=VALUES_MAX, |fields, value| {
             if value.len() > VALUE_BYTES_MAX {
                 return fields.refuse(format!("must have at most {VALUE_BYTES_MAX} bytes"));
             }
             Some(Arc::<str>::from(value))
         });
-        let test = self.test(operator?, values?);
+        let test = match Operator::try_from(condition.operator) {
+            Ok(Operator::Unspecified) | Err(_) => self.unknown("operator", condition.operator),
+            Ok(Operator::In) => self.some(values).map(Test::In),
+            Ok(Operator::NotIn) => self.some(values).map(Test::NotIn),
+            Ok(Operator::StartsWith) => self.some(values).map(Test::StartsWith),
+            Ok(Operator::EndsWith) => self.some(values).map(Test::EndsWith),
+            Ok(Operator::Contains) => self.some(values).map(Test::Contains),
+            Ok(Operator::Exists) => self.none(values).map(|()| Test::Exists),
+            Ok(Operator::NotExists) => self.none(values).map(|()| Test::NotExists),
+            Ok(Operator::Less) => self.number(values).map(Test::Less),
+            Ok(Operator::GreaterOrEqual) => self.number(values).map(Test::GreaterOrEqual),
+            Ok(Operator::SemverLess) => self.version(values).map(Test::SemverLess),
+            Ok(Operator::SemverGreaterOrEqual) => {
+                self.version(values).map(Test::SemverGreaterOrEqual)
+            }
+        };
         Some(Condition { attribute: attribute?, test: test? })
     }
 
-    fn test(&mut self, operator: Operator, values: Vec<Arc<str>>) -> Option<Test> {
-        match operator {
-            Operator::In => self.some(values).map(Test::In),
-            Operator::NotIn => self.some(values).map(Test::NotIn),
-            Operator::StartsWith => self.some(values).map(Test::StartsWith),
-            Operator::EndsWith => self.some(values).map(Test::EndsWith),
-            Operator::Contains => self.some(values).map(Test::Contains),
-            Operator::Exists => self.none(&values).then_some(Test::Exists),
-            Operator::NotExists => self.none(&values).then_some(Test::NotExists),
-            Operator::Less => self.number(&values).map(Test::Less),
-            Operator::GreaterOrEqual => self.number(&values).map(Test::GreaterOrEqual),
-            Operator::SemverLess => self.version(&values).map(Test::SemverLess),
-            Operator::SemverGreaterOrEqual => self.version(&values).map(Test::SemverGreaterOrEqual),
-            Operator::Unspecified => self.at("operator", |fields| fields.refuse("is required")),
-        }
-    }
-
-    fn some(&mut self, values: Vec<Arc<str>>) -> Option<Vec<Arc<str>>> {
+    fn some(&mut self, values: Option<Vec<Arc<str>>>) -> Option<Vec<Arc<str>>> {
+        let values = values?;
         if values.is_empty() {
             return self.at("values", |fields| fields.refuse("must have at least 1"));
         }
         Some(values)
     }
 
-    fn none(&mut self, values: &[Arc<str>]) -> bool {
-        if !values.is_empty() {
-            self.at("values", |fields| fields.complain("must be empty for this operator"));
+    fn none(&mut self, values: Option<Vec<Arc<str>>>) -> Option<()> {
+        if !values?.is_empty() {
+            return self.at("values", |fields| fields.refuse("must be empty for this operator"));
         }
-        values.is_empty()
+        Some(())
     }
 
-    fn number(&mut self, values: &[Arc<str>]) -> Option<Number> {
-        let number = match values {
+    fn number(&mut self, values: Option<Vec<Arc<str>>>) -> Option<Number> {
+        let number = match values?.as_slice() {
             [only] => Number::parse(only),
             [] | [_, _, ..] => None,
         };
         number.or_else(|| self.at("values", |f| f.refuse("must be one decimal number")))
     }
 
-    fn version(&mut self, values: &[Arc<str>]) -> Option<semver::Version> {
-        let version = match values {
+    fn version(&mut self, values: Option<Vec<Arc<str>>>) -> Option<semver::Version> {
+        let version = match values?.as_slice() {
             [only] => semver::Version::parse(only).ok(),
             [] | [_, _, ..] => None,
         };

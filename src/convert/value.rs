@@ -1,12 +1,14 @@
 //! JSON values.
 
-use super::fields::Fields;
+use super::fields::{Fields, both};
 use phasegate_engine::value::{Object, Value};
 use prost_types::value::Kind;
 use std::sync::Arc;
 
-/// How deep values may nest.
+/// How many objects and lists may stand inside one another, the outermost object included. Protobuf
+/// parsers stop at 100 messages, which is less: this is for JSON, and bounds our own recursion.
 const DEPTH_MAX: usize = 64;
+const TOO_DEEP: &str = "must not nest deeper than 64";
 
 impl Fields {
     /// A JSON object, at most so many bytes as JSON.
@@ -29,25 +31,34 @@ impl Fields {
         })
     }
 
+    /// An object, which is the so-and-so-many-eth container on its way.
     fn members(&mut self, value: prost_types::Struct, depth: usize) -> Option<Object> {
+        if depth > DEPTH_MAX {
+            return self.refuse(TOO_DEEP);
+        }
         let mut object = Some(Object::new());
         for (key, value) in value.fields {
-            let member = self.at(&key, |fields| fields.value(value, depth));
-            match (&mut object, member) {
-                (Some(object), Some(member)) => {
-                    object.insert(Arc::from(key), member);
-                }
-                (_, None) => object = None,
-                (None, Some(_)) => {}
-            }
+            let member = self.at_key(&key, |fields| fields.value(value, depth));
+            object = both(object, member, |object, member| {
+                object.insert(Arc::from(key), member);
+            });
         }
         object
     }
 
-    fn value(&mut self, value: prost_types::Value, depth: usize) -> Option<Value> {
+    fn items(&mut self, list: prost_types::ListValue, depth: usize) -> Option<Vec<Value>> {
         if depth > DEPTH_MAX {
-            return self.refuse(format!("must not nest deeper than {DEPTH_MAX}"));
+            return self.refuse(TOO_DEEP);
         }
+        let mut items = Some(Vec::new());
+        for (index, item) in list.values.into_iter().enumerate() {
+            let item = self.at_index(index, |fields| fields.value(item, depth));
+            items = both(items, item, Vec::push);
+        }
+        items
+    }
+
+    fn value(&mut self, value: prost_types::Value, depth: usize) -> Option<Value> {
         match value.kind {
             None => self.refuse("must be a JSON value"),
             Some(Kind::NullValue(_)) => Some(Value::Null),
@@ -55,18 +66,7 @@ impl Fields {
             Some(Kind::NumberValue(number)) if number.is_finite() => Some(Value::Number(number)),
             Some(Kind::NumberValue(_)) => self.refuse("must be a finite number"),
             Some(Kind::StringValue(text)) => Some(Value::String(text.into())),
-            Some(Kind::ListValue(list)) => {
-                let mut items = Some(Vec::with_capacity(list.values.len()));
-                for (index, item) in list.values.into_iter().enumerate() {
-                    let item = self.at(&format!("[{index}]"), |f| f.value(item, depth + 1));
-                    match (&mut items, item) {
-                        (Some(items), Some(item)) => items.push(item),
-                        (_, None) => items = None,
-                        (None, Some(_)) => {}
-                    }
-                }
-                items.map(Value::List)
-            }
+            Some(Kind::ListValue(list)) => self.items(list, depth + 1).map(Value::List),
             Some(Kind::StructValue(members)) => self.members(members, depth + 1).map(Value::Object),
         }
     }
@@ -82,13 +82,18 @@ fn json_bytes(value: &Value) -> usize {
     match value {
         Value::Null | Value::Bool(true) => 4,
         Value::Bool(false) => 5,
-        Value::Number(number) => number.to_string().len(),
+        Value::Number(number) => json_bytes_of_number(*number),
         Value::String(text) => json_bytes_of_text(text),
         Value::List(items) => {
             2 + items.iter().map(json_bytes).sum::<usize>() + items.len().saturating_sub(1)
         }
         Value::Object(object) => json_bytes_of(object),
     }
+}
+
+/// The shorter of the two ways to write it, so 1e300 does not count as 301 digits.
+fn json_bytes_of_number(number: f64) -> usize {
+    number.to_string().len().min(format!("{number:e}").len())
 }
 
 fn json_bytes_of_text(text: &str) -> usize {
