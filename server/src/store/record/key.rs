@@ -286,6 +286,21 @@ mod tests {
     }
 
     #[test]
+    fn the_documentation_names_every_key() {
+        let documentation = include_str!("../../../../docs/data.md");
+        for key in keys() {
+            let shown = key.to_string();
+            let prefix = match shown.split_once('/') {
+                Some(("meta", _)) | None => shown.as_str(),
+                Some((prefix, _)) => &shown[..=prefix.len()],
+            };
+            assert!(documentation.contains(&format!("| `{prefix}`")), "{prefix}");
+        }
+        assert!(documentation.contains("A value above 4 KiB is cut"));
+        assert_eq!(super::super::parts::LONGEST, 4 * 1024);
+    }
+
+    #[test]
     fn parts_are_read_as_parts() {
         for key in keys().into_iter().filter(|key| {
             // Values of the others are never long.
