@@ -31,6 +31,7 @@ mod tests;
 mod trust;
 mod writer;
 
+pub use crate::store::{LogQuery, Order, StoreId, Subject};
 pub use config::{Config, Disk, LogMemory, Retention, Timers};
 pub use handle::{Done, Error, Handle, LogError, Mode, Submission};
 pub use inbox::{Inbox, Senders, Wait};
