@@ -1,1 +1,146 @@
-//! The gRPC edge.
+//! The gRPC edge: the only room that knows the wire and its status codes.
+//!
+//! Each service is a file; each of its methods parses ([`phasegate_api::convert`]), asks the driver
+//! or reads what the driver has published, and translates the answer. Nothing is decided here, and
+//! nothing is kept here but what is on its way: the state is the driver's, the streams are
+//! [`watch`](crate::watch)'s, and every error is made in [`status`].
+//!
+//! What is deliberately absent: the store, any rule about flags or releases, authentication (see
+//! [`caller`]), and compression, which costs an idle stream four times its memory.
+
+pub mod caller;
+mod events;
+mod flag;
+mod health;
+mod page;
+mod pipeline;
+mod reflection;
+mod rehearsal;
+mod release;
+mod release_id;
+pub mod status;
+mod submit;
+mod timeout;
+mod watch;
+mod wire;
+
+pub use health::Health;
+pub use timeout::timeout;
+
+use crate::{driver::Handle, watch::Watches};
+use phasegate_api::{
+    rehearsal::clock_service_server::ClockServiceServer,
+    v1::{
+        flag_service_server::FlagServiceServer, pipeline_service_server::PipelineServiceServer,
+        release_service_server::ReleaseServiceServer,
+    },
+};
+use phasegate_engine::targeting::Bucketing;
+use std::sync::{Arc, OnceLock};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tonic::{Status, server::NamedService as _, service::Routes};
+
+/// Largest request. The largest spec has 512 KiB, and a pipeline may have as much.
+pub const REQUEST_BYTES_MAX: usize = 1 << 20;
+/// Largest message that is sent: what clients accept unless told otherwise.
+pub const RESPONSE_BYTES_MAX: usize = 4 << 20;
+/// Calls of WaitRelease at a time. Each costs a little at every commit, so there is a bound; at a
+/// minute each it is far above what scripts need.
+const WAITS_MAX: usize = 10_000;
+
+/// What the services work with. Clones share it.
+///
+/// It is served before it is ready, so that a starting server says so instead of refusing
+/// connections: until [`Api::open`] every call is answered with `STORE_READ_ONLY`.
+#[derive(Clone, Debug)]
+pub struct Api {
+    backend: Arc<OnceLock<Backend>>,
+    bucketing: Bucketing,
+    waits: Arc<Semaphore>,
+    draining: CancellationToken,
+}
+
+#[derive(Debug)]
+struct Backend {
+    driver: Handle,
+    watches: Watches<Handle>,
+}
+
+/// Which services there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Offer {
+    /// Those of `phasegate.v1`.
+    Production,
+    /// And `phasegate.rehearsal.v1.ClockService`, which moves the clock.
+    Rehearsal,
+}
+
+impl Offer {
+    /// Full names of the services, health and reflection apart.
+    pub fn services(self) -> &'static [&'static str] {
+        const ALL: &[&str] = &[
+            FlagServiceServer::<Api>::NAME,
+            PipelineServiceServer::<Api>::NAME,
+            ReleaseServiceServer::<Api>::NAME,
+            ClockServiceServer::<Api>::NAME,
+        ];
+        match self {
+            Self::Production => &ALL[..3],
+            Self::Rehearsal => ALL,
+        }
+    }
+}
+
+impl Api {
+    /// Not open yet.
+    pub fn new(bucketing: Bucketing) -> Self {
+        let waits = Arc::new(Semaphore::new(WAITS_MAX));
+        let draining = CancellationToken::new();
+        Self { backend: Arc::default(), bucketing, waits, draining }
+    }
+
+    /// Recovery is over: calls are answered from here on.
+    pub fn open(&self, driver: Handle, watches: Watches<Handle>) {
+        // Only the first call counts, and there is one.
+        self.backend.get_or_init(|| Backend { driver, watches });
+    }
+
+    /// The server is about to stop: calls that wait for something end with `SERVER_DRAINING`. Watches
+    /// are told by [`Watches::drain`].
+    pub fn drain(&self) {
+        self.draining.cancel();
+    }
+
+    fn backend(&self) -> Result<&Backend, Status> {
+        self.backend.get().ok_or_else(status::recovering)
+    }
+
+    fn driver(&self) -> Result<&Handle, Status> {
+        Ok(&self.backend()?.driver)
+    }
+
+    /// All services that are on offer, and health and reflection of just these.
+    pub fn routes(&self, offer: Offer, health: &Health) -> Routes {
+        let flags = FlagServiceServer::new(self.clone())
+            .max_decoding_message_size(REQUEST_BYTES_MAX)
+            .max_encoding_message_size(RESPONSE_BYTES_MAX);
+        let pipelines = PipelineServiceServer::new(self.clone())
+            .max_decoding_message_size(REQUEST_BYTES_MAX)
+            .max_encoding_message_size(RESPONSE_BYTES_MAX);
+        let releases = ReleaseServiceServer::new(self.clone())
+            .max_decoding_message_size(REQUEST_BYTES_MAX)
+            .max_encoding_message_size(RESPONSE_BYTES_MAX);
+        let mut routes = Routes::new(flags)
+            .add_service(pipelines)
+            .add_service(watch::Shared::new(self.clone(), releases))
+            .add_service(health.service());
+        if offer == Offer::Rehearsal {
+            let clock = ClockServiceServer::new(self.clone())
+                .max_decoding_message_size(REQUEST_BYTES_MAX)
+                .max_encoding_message_size(RESPONSE_BYTES_MAX);
+            routes = routes.add_service(clock);
+        }
+        reflection::add_to(routes, offer).prepare()
+    }
+}
