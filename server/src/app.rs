@@ -1,1 +1,303 @@
-//! The server as a whole.
+//! The server as a whole: takes an address, serves, recovers behind it, and stops in good order.
+//!
+//! [`App::bind`] takes the address and [`App::serve`] does the rest. Calls are answered from the
+//! first moment on, if only with `STORE_READ_ONLY` and NOT_SERVING, while the store is opened and
+//! read on a thread of its own. Stopping is the reverse, with a limit: watches end spread over some
+//! seconds, calls finish, then the writer.
+//!
+//! What is deliberately absent: arguments, environment, logging set-up and exit, which are the
+//! program's.
+
+mod exit;
+mod front;
+mod incoming;
+
+pub use exit::{Error, ExitCode};
+
+use crate::{
+    clock::{Clock, ManualClock, SystemClock},
+    config::{ClockSource, Config, Data},
+    driver::Driver,
+    grpc::{Api, Health, Offer},
+    store::{self, Store, StoreId},
+    watch::Watches,
+};
+use front::Front;
+use std::{future::Future, io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
+use tokio::{
+    net::TcpListener,
+    sync::{oneshot, watch},
+    task::JoinHandle,
+    time::timeout,
+};
+use tokio_util::sync::CancellationToken;
+use tonic::transport::Server;
+use uuid::Uuid;
+
+/// Opens a store, which may take seconds.
+pub type OpenStore = Box<dyn FnOnce() -> Result<Box<dyn Store>, store::Error> + Send>;
+
+/// What tests replace.
+pub struct Parts {
+    /// The clock that everything follows. A manual one brings the service that moves it.
+    pub clock: Arc<dyn Clock>,
+    /// The store.
+    pub open_store: OpenStore,
+}
+
+impl std::fmt::Debug for Parts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Parts").field("clock", &self.clock).finish_non_exhaustive()
+    }
+}
+
+impl Parts {
+    /// What the configuration asks for.
+    pub fn of(config: &Config) -> Self {
+        let clock: Arc<dyn Clock> = match config.clock {
+            ClockSource::System => Arc::new(SystemClock),
+            ClockSource::Manual { start } => Arc::new(ManualClock::new(start)),
+        };
+        let fresh = StoreId(Uuid::new_v4());
+        let open_store: OpenStore = match config.data.clone() {
+            Data::Dir(dir) => Box::new(move || Ok(Box::new(store::sled::open(&dir, fresh)?))),
+            Data::Memory => Box::new(move || {
+                Ok(Box::new(store::memory::open(&store::memory::Disk::new(), fresh)?))
+            }),
+        };
+        Self { clock, open_store }
+    }
+}
+
+/// A server that has its address and does not serve yet.
+#[derive(Debug)]
+pub struct App {
+    config: Config,
+    parts: Parts,
+    listener: TcpListener,
+    address: SocketAddr,
+}
+
+impl App {
+    /// Checks the configuration and takes the address.
+    pub async fn bind(config: Config) -> Result<Self, Error> {
+        let parts = Parts::of(&config);
+        Self::bind_with(config, parts).await
+    }
+
+    /// The same, with parts of the caller's own.
+    pub async fn bind_with(config: Config, parts: Parts) -> Result<Self, Error> {
+        config.validate()?;
+        let failed = |source| Error::Listen { address: config.listen, source };
+        let listener = incoming::listen(config.listen).map_err(failed)?;
+        let address = listener.local_addr().map_err(failed)?;
+        Ok(Self { config, parts, listener, address })
+    }
+
+    /// Where it listens: the port that was taken, if any was wanted.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Serves until `shutdown` ends or the store fails, then stops. Whatever was acknowledged is on
+    /// disk, however this ends.
+    pub async fn serve(self, shutdown: impl Future<Output = ()>) -> Result<(), Error> {
+        let offer = match self.parts.clock.as_manual() {
+            Some(_) => Offer::Rehearsal,
+            None => Offer::Production,
+        };
+        let health = Health::new(offer).await;
+        let api = Api::new(self.config.bucketing);
+        let transport = Transport::start(
+            self.listener,
+            &self.config,
+            Front { routes: api.routes(offer, &health) },
+        );
+        tracing::info!(address = %self.address, "listening");
+
+        let mut shutdown = pin!(shutdown);
+        let recovered = recover(self.parts, self.config.driver.clone());
+        let driver = tokio::select! {
+            recovered = recovered => recovered,
+            // The thread that recovers dies with the process, which a store has to survive anyway.
+            () = &mut shutdown => {
+                transport.drop_all().await;
+                return Ok(());
+            }
+        };
+        let mut driver = match driver {
+            Ok(driver) => driver,
+            Err(error) => {
+                transport.drop_all().await;
+                return Err(error);
+            }
+        };
+
+        let watches = Watches::new(driver.handle().clone(), self.config.watch.clone());
+        api.open(driver.handle().clone(), watches.clone());
+        health.serving().await;
+        tracing::info!(store_id = %driver.handle().store_id(), "serving");
+
+        let asked = tokio::select! {
+            () = &mut shutdown => Ok(()),
+            ended = driver.ended() => match ended {
+                Ok(()) => Err(Error::Ended("the writer")),
+                Err(failure) => Err(Error::Writer(failure)),
+            },
+        };
+        match asked {
+            Ok(()) => {
+                let running = Running { api, watches, health, transport, driver };
+                running.stop(&self.config).await
+            }
+            Err(error) => {
+                // Nothing may be assumed of the store: nobody is answered any more.
+                health.not_serving().await;
+                transport.drop_all().await;
+                Err(error)
+            }
+        }
+    }
+}
+
+/// Opens and reads the store, and starts the writer. On a thread of its own: it blocks, and it must
+/// not hold up the end of the runtime.
+async fn recover(parts: Parts, config: crate::driver::Config) -> Result<Driver, Error> {
+    let (tell, recovered) = oneshot::channel();
+    let recover = move || {
+        let store = (parts.open_store)().map_err(Error::Open);
+        let start = |store| Driver::start(store, parts.clock, config).map_err(Error::Recover);
+        let driver = store.and_then(start);
+        // Nobody listens any more if the server was stopped meanwhile.
+        let _ = tell.send(driver);
+    };
+    let thread = std::thread::Builder::new().name("recovery".to_owned());
+    thread.spawn(recover).map_err(Error::Thread)?;
+    recovered.await.unwrap_or(Err(Error::Panicked("recovery")))
+}
+
+/// A server that serves.
+struct Running {
+    api: Api,
+    watches: Watches<crate::driver::Handle>,
+    health: Health,
+    transport: Transport,
+    driver: Driver,
+}
+
+impl Running {
+    /// Ends the streams, then the calls, then the writer. Gives up after the limit, and says so.
+    async fn stop(self, config: &Config) -> Result<(), Error> {
+        let Self { api, watches, mut health, mut transport, mut driver } = self;
+        let (drain, spread) = (config.drain, config.watch.drain_over);
+        tracing::info!(?drain, ?spread, "stopping");
+        let in_good_order = async {
+            health.not_serving().await;
+            transport.idle_or_after(drain.notice).await;
+            api.drain();
+            watches.drain();
+            transport.idle_or_after(spread).await;
+            health.clear().await;
+            transport.finished().await;
+        };
+        if timeout(drain.limit, in_good_order).await.is_err() {
+            tracing::warn!(limit = ?drain.limit, "dropped what was still open");
+        }
+        transport.drop_all().await;
+        driver.handle().stop();
+        driver.ended().await.map_err(Error::Writer)?;
+        tracing::info!("stopped");
+        Ok(())
+    }
+}
+
+/// Streams that a client may have open on one connection. Enough for a proxy that brings many
+/// clients, each with few; what a stream costs is bounded by the slots of watches, not by this.
+/// (hyper would allow 200; tonic asks for no limit unless told.)
+const STREAMS_PER_CONNECTION_MAX: u32 = 1000;
+/// All headers of a call: a principal, a hundred groups, and what proxies add.
+const HEADERS_BYTES_MAX: u32 = 8 << 10;
+/// A connection whose peer does not answer for [`PING_INTERVAL`] and [`PING_TIMEOUT`] is closed:
+/// this is how dead watchers are found.
+const PING_INTERVAL: Duration = Duration::from_secs(30);
+const PING_TIMEOUT: Duration = Duration::from_secs(20);
+/// A connection is told to go after this, so that clients spread anew over servers. Without a grace
+/// after it, which would cut streams without a word: they end by themselves about this time.
+const CONNECTION_AGE_MAX: Duration = Duration::from_secs(3600);
+/// Streams reset by the peer before they were looked at (rapid reset, CVE-2023-44487): h2's default,
+/// spelled out.
+const PEER_RESETS_MAX: usize = 20;
+/// Streams reset by us for the peer's errors (RUSTSEC-2024-0003): hyper's default, which tonic would
+/// lift.
+const OUR_RESETS_MAX: usize = 1024;
+/// A peer that says nothing at all is closed after this.
+const SILENCE_MAX: Duration = Duration::from_secs(10);
+
+/// The listener and its connections.
+struct Transport {
+    server: JoinHandle<Result<(), tonic::transport::Error>>,
+    /// How many connections are open.
+    open: watch::Receiver<usize>,
+    finish: CancellationToken,
+    drop_all: CancellationToken,
+}
+
+impl Transport {
+    fn start(listener: TcpListener, config: &Config, front: Front) -> Self {
+        let finish = CancellationToken::new();
+        let drop_all = CancellationToken::new();
+        let limits =
+            incoming::Limits { connections_max: config.connections_max, silence_max: SILENCE_MAX };
+        let (counter, open) = watch::channel(0);
+        let connections = incoming::accept(listener, limits, counter, drop_all.clone());
+        let server = Server::builder()
+            // For the page; `Front` keeps HTTP/1.1 away from everything else.
+            .accept_http1(true)
+            .max_concurrent_streams(STREAMS_PER_CONNECTION_MAX)
+            .http2_max_header_list_size(HEADERS_BYTES_MAX)
+            .http2_keepalive_interval(Some(PING_INTERVAL))
+            .http2_keepalive_timeout(Some(PING_TIMEOUT))
+            .max_connection_age(CONNECTION_AGE_MAX)
+            .http2_max_pending_accept_reset_streams(Some(PEER_RESETS_MAX))
+            .http2_max_local_error_reset_streams(Some(OUR_RESETS_MAX))
+            .serve_with_incoming_shutdown(front, connections, finish.clone().cancelled_owned());
+        Self { server: tokio::spawn(server), open, finish, drop_all }
+    }
+
+    /// Waits for a time, but no longer than there is anybody to wait for.
+    async fn idle_or_after(&mut self, time: Duration) {
+        // Past the time, or with the counter gone, there is nothing more to wait for either.
+        let _ = timeout(time, self.open.wait_for(|open| *open == 0)).await;
+    }
+
+    /// Stops listening and waits until every connection is done. To be called until it has ended
+    /// once.
+    async fn finished(&mut self) {
+        self.finish.cancel();
+        match (&mut self.server).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::error!(%error, "the transport failed"),
+            Err(error) => tracing::error!(%error, "the transport panicked"),
+        }
+    }
+
+    /// Stops listening and breaks every connection.
+    async fn drop_all(mut self) {
+        self.drop_all.cancel();
+        if !self.server.is_finished() {
+            self.finished().await;
+        }
+    }
+}
+
+/// Ends when the process is told to: SIGTERM, or SIGINT from a keyboard.
+pub async fn terminated() -> io::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut term = signal(SignalKind::terminate())?;
+    let mut int = signal(SignalKind::interrupt())?;
+    tokio::select! {
+        _ = term.recv() => tracing::info!("SIGTERM"),
+        _ = int.recv() => tracing::info!("SIGINT"),
+    }
+    Ok(())
+}

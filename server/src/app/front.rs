@@ -1,0 +1,164 @@
+//! What stands before the services: which requests are gRPC at all, and how long a call may take.
+//!
+//! One port serves gRPC over HTTP/2 and, to everything else, a page of one line or a plain 404.
+//! Without this tonic would answer a browser with `200` and a `grpc-status` that nobody sees.
+
+use crate::grpc;
+use axum::body::Body as PageBody;
+use futures_util::future::BoxFuture;
+use http::{HeaderValue, Method, Request, Response, StatusCode, Version, header};
+use std::{
+    convert::Infallible,
+    task::{Context, Poll},
+    time::Duration,
+};
+use tonic::{Status, body::Body, service::Routes};
+use tower::{Service, util::ServiceExt as _};
+
+/// A call that was not answered after this is given up. What it asked for may still happen: the
+/// caller repeats it with the same request_id.
+const CALL_MAX: Duration = Duration::from_secs(30);
+/// WaitRelease may wait 60 s by itself.
+const WAIT_MAX: Duration = Duration::from_secs(65);
+/// A rehearsal may have years of timers to commit.
+const ADVANCE_MAX: Duration = Duration::from_secs(600);
+/// tonic watches grpc-timeout too, and would answer CANCELLED. Being a little earlier makes the
+/// answer DEADLINE_EXCEEDED, as gRPC has it.
+const EARLIER_THAN_TONIC: Duration = Duration::from_millis(5);
+
+/// The outermost service.
+#[derive(Clone, Debug)]
+pub(super) struct Front {
+    pub routes: Routes,
+}
+
+impl Service<Request<Body>> for Front {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<Response<Body>, Infallible>>;
+
+    fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        if !is_grpc(&request) {
+            return Box::pin(std::future::ready(Ok(page(&request))));
+        }
+        let limit = call_limit(&request);
+        let answer = self.routes.clone().oneshot(request);
+        Box::pin(async move {
+            match tokio::time::timeout(limit, answer).await {
+                Ok(answer) => answer,
+                Err(_) => Ok(Status::deadline_exceeded("the call took too long").into_http()),
+            }
+        })
+    }
+}
+
+/// How long the answer (of a stream: its headers) may take.
+fn call_limit(request: &Request<Body>) -> Duration {
+    let ours = match request.uri().path() {
+        "/phasegate.v1.ReleaseService/WaitRelease" => WAIT_MAX,
+        "/phasegate.rehearsal.v1.ClockService/Advance" => ADVANCE_MAX,
+        _ => CALL_MAX,
+    };
+    let theirs = grpc::timeout(request.headers())
+        .map_or(Duration::MAX, |timeout| timeout.saturating_sub(EARLIER_THAN_TONIC));
+    ours.min(theirs)
+}
+
+fn is_grpc<B>(request: &Request<B>) -> bool {
+    const GRPC: &[u8] = b"application/grpc";
+    let content_type = request.headers().get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
+    request.version() == Version::HTTP_2
+        && content_type
+            .and_then(|content_type| content_type.strip_prefix(GRPC))
+            // Not application/grpc-web, which is another protocol.
+            .is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')))
+}
+
+/// Answers what is not gRPC.
+fn page<B>(request: &Request<B>) -> Response<Body> {
+    const HOME: &str = concat!(
+        "Phasegate ",
+        env!("CARGO_PKG_VERSION"),
+        ": gRPC on this port (phasegate.v1, with reflection and health); try `phasegate --help`\n"
+    );
+    const NOT_FOUND: &str = "not found; this port speaks gRPC over HTTP/2\n";
+    const READ_ONLY: &str = "only GET and HEAD\n";
+    let (status, text) = match (request.uri().path(), request.method()) {
+        ("/", &Method::GET | &Method::HEAD) => (StatusCode::OK, HOME),
+        ("/", _) => (StatusCode::METHOD_NOT_ALLOWED, READ_ONLY),
+        _ => (StatusCode::NOT_FOUND, NOT_FOUND),
+    };
+    let body = if request.method() == Method::HEAD { "" } else { text };
+    let mut response = Response::new(Body::new(PageBody::from(body)));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    let plain = HeaderValue::from_static("text/plain; charset=utf-8");
+    headers.insert(header::CONTENT_TYPE, plain);
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    if status == StatusCode::METHOD_NOT_ALLOWED {
+        headers.insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
+    }
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_grpc_over_http_2_is_grpc() {
+        let check = |version, content_type: &str| {
+            let request = Request::builder().version(version);
+            let request = request.header(header::CONTENT_TYPE, content_type);
+            is_grpc(&request.body(()).unwrap())
+        };
+        for good in ["application/grpc", "application/grpc+proto", "application/grpc;x=y"] {
+            assert!(check(Version::HTTP_2, good), "{good}");
+            assert!(!check(Version::HTTP_11, good), "{good}");
+        }
+        for bad in ["application/grpc-web", "application/grpc-web+proto", "text/html", ""] {
+            assert!(!check(Version::HTTP_2, bad), "{bad}");
+        }
+    }
+
+    fn grpc(path: &str, timeout: &str) -> Request<Body> {
+        let request = Request::builder().version(Version::HTTP_2).uri(path);
+        let request = request.header(header::CONTENT_TYPE, "application/grpc");
+        request.header("grpc-timeout", timeout).body(Body::empty()).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_call_that_takes_longer_than_it_may_is_answered_with_deadline_exceeded() {
+        let never = axum::Router::new().fallback(std::future::pending::<()>);
+        let mut front = Front { routes: Routes::from(never) };
+        let answer = front.call(grpc("/s/m", "20m")).await.unwrap();
+        assert_eq!(answer.status(), StatusCode::OK, "the code is in grpc-status");
+        let status = Status::from_header_map(answer.headers()).unwrap();
+        assert_eq!(status.code(), tonic::Code::DeadlineExceeded);
+    }
+
+    #[test]
+    fn a_call_has_the_shorter_of_its_own_time_and_ours() {
+        let check = |path, timeout| call_limit(&grpc(path, timeout)).as_secs();
+        assert_eq!(check("/phasegate.v1.FlagService/GetFlag", "2M"), 30);
+        assert_eq!(check("/phasegate.v1.ReleaseService/WaitRelease", "2M"), 65);
+        assert_eq!(check("/phasegate.rehearsal.v1.ClockService/Advance", "2H"), 600);
+        assert_eq!(check("/phasegate.v1.FlagService/GetFlag", "3S"), 2, "a little earlier");
+    }
+
+    #[test]
+    fn what_is_not_grpc_gets_a_page_or_a_plain_refusal() {
+        let check = |method: Method, path: &str| {
+            page(&Request::builder().method(method).uri(path).body(()).unwrap()).status().as_u16()
+        };
+        assert_eq!(check(Method::GET, "/"), 200);
+        assert_eq!(check(Method::HEAD, "/"), 200);
+        assert_eq!(check(Method::POST, "/"), 405);
+        assert_eq!(check(Method::GET, "/favicon.ico"), 404);
+        assert_eq!(check(Method::POST, "/phasegate.v1.FlagService/GetFlag"), 404);
+    }
+}

@@ -1,0 +1,275 @@
+//! Connections as they come: counted, with a limit to their silence, and with a way to drop them.
+
+use std::{
+    io,
+    net::SocketAddr,
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::{TcpListener, TcpSocket, TcpStream},
+    sync::watch,
+    time::Sleep,
+};
+use tokio_stream::Stream;
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+use tonic::transport::server::{Connected, TcpConnectInfo};
+
+/// Connections that the kernel completes before they are taken: a restart brings all clients back
+/// at once.
+const BACKLOG: u32 = 1024;
+/// Pause after an error of accept, such as too many open files: trying at once again would spin.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// Kernel buffer of what is sent (Linux doubles it). Small, because what lies there hides from the
+/// server that a watcher does not read; large enough for a page of a listing over loopback.
+const SEND_BUFFER_BYTES: u32 = 128 * 1024;
+
+/// What connections are held to.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limits {
+    /// So many are open at most; more are closed at once, so that their clients try elsewhere or
+    /// later instead of waiting in silence.
+    pub connections_max: usize,
+    /// A peer that says nothing at all is closed after this; hyper has no such limit before it knows
+    /// which HTTP is spoken.
+    pub silence_max: Duration,
+}
+
+/// Takes the address.
+pub(super) fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => TcpSocket::new_v6()?,
+    };
+    // Or a restart would have to wait until the kernel has forgotten the old connections.
+    socket.set_reuseaddr(true)?;
+    // Connections inherit it.
+    socket.set_send_buffer_size(SEND_BUFFER_BYTES)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
+
+/// Accepts connections for as long as it is polled, and counts in `open` those that are. `drop_all`
+/// breaks every one of them.
+pub(super) fn accept(
+    listener: TcpListener,
+    limits: Limits,
+    open: watch::Sender<usize>,
+    drop_all: CancellationToken,
+) -> impl Stream<Item = io::Result<Connection>> {
+    async_stream::stream! {
+        loop {
+            match listener.accept().await {
+                Ok((_, peer)) if *open.borrow() >= limits.connections_max => {
+                    tracing::debug!(%peer, ?limits, "connection refused");
+                }
+                Ok((tcp, _)) => yield Connection::new(tcp, limits, &open, &drop_all),
+                Err(error) => {
+                    tracing::warn!(%error, "accepting a connection failed");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }
+}
+
+/// One connection of those that are open.
+#[derive(Debug)]
+struct Counted(watch::Sender<usize>);
+
+impl Counted {
+    fn new(open: &watch::Sender<usize>) -> Self {
+        open.send_modify(|open| *open += 1);
+        Self(open.clone())
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.send_modify(|open| *open -= 1);
+    }
+}
+
+/// A connection that is counted until it is dropped.
+#[derive(Debug)]
+pub(super) struct Connection {
+    tcp: TcpStream,
+    /// Until the first bytes come.
+    silence: Option<Pin<Box<Sleep>>>,
+    dropped: CancellationToken,
+    until_dropped: Pin<Box<WaitForCancellationFutureOwned>>,
+    _counted: Counted,
+}
+
+impl Connection {
+    fn new(
+        tcp: TcpStream,
+        limits: Limits,
+        open: &watch::Sender<usize>,
+        drop_all: &CancellationToken,
+    ) -> io::Result<Self> {
+        tcp.set_nodelay(true)?;
+        Ok(Self {
+            tcp,
+            silence: Some(Box::pin(tokio::time::sleep(limits.silence_max))),
+            dropped: drop_all.clone(),
+            until_dropped: Box::pin(drop_all.clone().cancelled_owned()),
+            _counted: Counted::new(open),
+        })
+    }
+}
+
+fn dropped() -> io::Error {
+    io::Error::new(io::ErrorKind::ConnectionAborted, "the server has stopped")
+}
+
+impl AsyncRead for Connection {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.until_dropped.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(Err(dropped()));
+        }
+        let before = buf.filled().len();
+        let read = Pin::new(&mut self.tcp).poll_read(cx, buf);
+        if buf.filled().len() > before {
+            self.silence = None;
+        }
+        if read.is_pending()
+            && let Some(silence) = &mut self.silence
+            && silence.as_mut().poll(cx).is_ready()
+        {
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        }
+        read
+    }
+}
+
+impl AsyncWrite for Connection {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        if self.dropped.is_cancelled() {
+            return Poll::Ready(Err(dropped()));
+        }
+        Pin::new(&mut self.tcp).poll_write(cx, buf)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        if self.dropped.is_cancelled() {
+            return Poll::Ready(Err(dropped()));
+        }
+        Pin::new(&mut self.tcp).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.tcp.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.tcp).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.tcp).poll_shutdown(cx)
+    }
+}
+
+impl Connected for Connection {
+    type ConnectInfo = TcpConnectInfo;
+
+    fn connect_info(&self) -> Self::ConnectInfo {
+        self.tcp.connect_info()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures_util::StreamExt as _;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    const LOCALHOST: SocketAddr =
+        SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);
+    const LIMITS: Limits = Limits { connections_max: 8, silence_max: Duration::from_secs(60) };
+
+    #[tokio::test]
+    async fn a_connection_above_the_limit_is_closed_and_a_freed_slot_is_used_again() {
+        let listener = listen(LOCALHOST).unwrap();
+        let address = listener.local_addr().unwrap();
+        let open = watch::Sender::new(0);
+        let mut incoming = Box::pin(accept(
+            listener,
+            Limits { connections_max: 1, ..LIMITS },
+            open.clone(),
+            CancellationToken::new(),
+        ));
+
+        let _first_client = TcpStream::connect(address).await.unwrap();
+        let first = incoming.next().await.unwrap().unwrap();
+        let mut second_client = TcpStream::connect(address).await.unwrap();
+        let mut third_client = TcpStream::connect(address).await.unwrap();
+        // The second is closed as soon as the stream is polled, which yields nothing for it.
+        let nothing = &mut [0];
+        tokio::select! {
+            _ = incoming.next() => panic!("a second connection was let in"),
+            read = second_client.read(nothing) => assert_eq!(read.unwrap(), 0),
+        }
+        tokio::select! {
+            _ = incoming.next() => panic!("a third connection was let in"),
+            read = third_client.read(nothing) => assert_eq!(read.unwrap(), 0),
+        }
+        assert_eq!(*open.borrow(), 1);
+        drop(first);
+        assert_eq!(*open.borrow(), 0);
+        let _fourth_client = TcpStream::connect(address).await.unwrap();
+        assert!(incoming.next().await.unwrap().is_ok());
+    }
+
+    #[tokio::test]
+    async fn every_connection_breaks_when_all_are_dropped() {
+        let listener = listen(LOCALHOST).unwrap();
+        let address = listener.local_addr().unwrap();
+        let drop_all = CancellationToken::new();
+        let mut incoming =
+            Box::pin(accept(listener, LIMITS, watch::Sender::new(0), drop_all.clone()));
+        let mut client = TcpStream::connect(address).await.unwrap();
+        let mut served = incoming.next().await.unwrap().unwrap();
+        client.write_all(b"x").await.unwrap();
+        assert_eq!(served.read_u8().await.unwrap(), b'x');
+
+        let waiting = tokio::spawn(async move {
+            let read = served.read_u8().await.map_err(|error| error.kind());
+            (read, served.write_u8(1).await.map_err(|error| error.kind()))
+        });
+        drop_all.cancel();
+        let aborted = io::ErrorKind::ConnectionAborted;
+        assert_eq!(waiting.await.unwrap(), (Err(aborted), Err(aborted)));
+    }
+
+    #[tokio::test]
+    async fn a_peer_that_says_nothing_is_closed() {
+        let listener = listen(LOCALHOST).unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut incoming = Box::pin(accept(
+            listener,
+            Limits { silence_max: Duration::ZERO, ..LIMITS },
+            watch::Sender::new(0),
+            CancellationToken::new(),
+        ));
+        let _client = TcpStream::connect(address).await.unwrap();
+        let mut served = incoming.next().await.unwrap().unwrap();
+        let read = served.read_u8().await.map_err(|error| error.kind());
+        assert_eq!(read, Err(io::ErrorKind::TimedOut));
+    }
+}

@@ -1,0 +1,11 @@
+//! The edge over a real socket: what a client sees of starting, calling, failing, watching and
+//! stopping. What the calls do to flags and releases is tested elsewhere.
+
+mod calls;
+mod errors;
+mod listings;
+mod server;
+mod start;
+mod stop;
+mod transport;
+mod watches;

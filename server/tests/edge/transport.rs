@@ -1,0 +1,145 @@
+//! What is said before any method is reached: reflection, sizes, deadlines, other protocols.
+
+use crate::server::{Server, config, create_flag, within};
+use phasegate_api::v1;
+use phasegate_server::config::ClockSource;
+use std::{collections::BTreeSet, time::Duration};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+};
+use tonic::{Code, Request};
+use tonic_reflection::pb;
+
+async fn listed_by_v1(server: &Server) -> BTreeSet<String> {
+    use pb::v1::{
+        ServerReflectionRequest, server_reflection_client::ServerReflectionClient,
+        server_reflection_request::MessageRequest, server_reflection_response::MessageResponse,
+    };
+    let mut client = ServerReflectionClient::new(server.channel().await);
+    let request = ServerReflectionRequest {
+        message_request: Some(MessageRequest::ListServices(String::new())),
+        ..Default::default()
+    };
+    let requests = tokio_stream::once(request);
+    let mut answers = client.server_reflection_info(requests).await.unwrap().into_inner();
+    let answer = within(answers.message()).await.unwrap().unwrap().message_response;
+    let Some(MessageResponse::ListServicesResponse(list)) = answer else { panic!("{answer:?}") };
+    list.service.into_iter().map(|service| service.name).collect()
+}
+
+async fn listed_by_v1alpha(server: &Server) -> BTreeSet<String> {
+    use pb::v1alpha::{
+        ServerReflectionRequest, server_reflection_client::ServerReflectionClient,
+        server_reflection_request::MessageRequest, server_reflection_response::MessageResponse,
+    };
+    let mut client = ServerReflectionClient::new(server.channel().await);
+    let request = ServerReflectionRequest {
+        message_request: Some(MessageRequest::ListServices(String::new())),
+        ..Default::default()
+    };
+    let requests = tokio_stream::once(request);
+    let mut answers = client.server_reflection_info(requests).await.unwrap().into_inner();
+    let answer = within(answers.message()).await.unwrap().unwrap().message_response;
+    let Some(MessageResponse::ListServicesResponse(list)) = answer else { panic!("{answer:?}") };
+    list.service.into_iter().map(|service| service.name).collect()
+}
+
+#[tokio::test]
+async fn reflection_lists_exactly_what_is_served() {
+    let mut expected: BTreeSet<String> = [
+        "grpc.health.v1.Health",
+        "grpc.reflection.v1.ServerReflection",
+        "grpc.reflection.v1alpha.ServerReflection",
+        "phasegate.v1.FlagService",
+        "phasegate.v1.PipelineService",
+        "phasegate.v1.ReleaseService",
+    ]
+    .map(str::to_owned)
+    .into();
+
+    let mut production = config();
+    production.clock = ClockSource::System;
+    let server = Server::start_with(production).await;
+    assert_eq!(listed_by_v1(&server).await, expected);
+    assert_eq!(listed_by_v1alpha(&server).await, expected);
+    server.stop().await;
+
+    let server = Server::start().await;
+    expected.insert("phasegate.rehearsal.v1.ClockService".to_owned());
+    assert_eq!(listed_by_v1(&server).await, expected);
+    assert_eq!(listed_by_v1alpha(&server).await, expected);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_request_that_is_too_large_is_refused_by_the_transport() {
+    let server = Server::start().await;
+    let mut request = create_flag("f");
+    request.flag.as_mut().unwrap().description = "x".repeat(1 << 20);
+    let refused = within(server.flags().await.create_flag(request)).await.unwrap_err();
+    assert_eq!(refused.code(), Code::OutOfRange);
+    assert!(refused.details().is_empty(), "it is the transport's, not ours");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn an_unknown_method_is_unimplemented() {
+    let server = Server::start().await;
+    let mut grpc = tonic::client::Grpc::new(server.channel().await);
+    grpc.ready().await.unwrap();
+    let codec = tonic_prost::ProstCodec::<v1::GetFlagRequest, v1::GetFlagResponse>::default();
+    let path = http::uri::PathAndQuery::from_static("/phasegate.v1.NoService/NoMethod");
+    let request = Request::new(v1::GetFlagRequest::default());
+    let refused = within(grpc.unary(request, path, codec)).await.unwrap_err();
+    assert_eq!(refused.code(), Code::Unimplemented);
+    server.stop().await;
+}
+
+/// Sends one request over HTTP/1.1, and returns the first line and the body of the answer.
+async fn over_http_1(server: &Server, head: &str) -> (String, String) {
+    let mut tcp = TcpStream::connect(server.address).await.unwrap();
+    let request = format!("{head} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
+    tcp.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    within(tcp.read_to_string(&mut answer)).await.unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    (head.lines().next().unwrap().to_owned(), body.to_owned())
+}
+
+#[tokio::test]
+async fn a_browser_gets_a_line_of_text_and_elsewhere_a_plain_404() {
+    let server = Server::start().await;
+    let (status, body) = over_http_1(&server, "GET /").await;
+    assert_eq!(status, "HTTP/1.1 200 OK");
+    assert!(body.starts_with("Phasegate ") && body.lines().count() == 1, "{body}");
+    let (status, _) = over_http_1(&server, "GET /phasegate.v1.FlagService/GetFlag").await;
+    assert_eq!(status, "HTTP/1.1 404 Not Found");
+    let (status, _) = over_http_1(&server, "POST /").await;
+    assert_eq!(status, "HTTP/1.1 405 Method Not Allowed");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn more_connections_than_configured_are_closed() {
+    let mut config = config();
+    config.connections_max = 1;
+    let server = Server::start_with(config).await;
+    // The one that `start_with` used may still be closing; a held one is waited for.
+    let held = loop {
+        let mut held = TcpStream::connect(server.address).await.unwrap();
+        let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+        if held.write_all(preface).await.is_ok() && within(held.read_u8()).await.is_ok() {
+            break held;
+        }
+    };
+    let mut refused = TcpStream::connect(server.address).await.unwrap();
+    let read = within(refused.read(&mut [0])).await;
+    assert!(matches!(read, Ok(0) | Err(_)), "{read:?}");
+    drop(held);
+    tokio::time::timeout(Duration::from_secs(20), server.ask_to_stop())
+        .await
+        .unwrap()
+        .unwrap()
+        .unwrap();
+}
