@@ -38,6 +38,37 @@ pub(super) enum Notice {
     Resumed,
 }
 
+impl Notice {
+    /// True if wall time was stepped.
+    pub(super) fn is_step(self) -> bool {
+        match self {
+            Self::SteppedAhead(_) | Self::SteppedBack(_) => true,
+            Self::WasAway { .. } | Self::Behind(_) | Self::Resumed => false,
+        }
+    }
+
+    /// Logs it.
+    pub(super) fn tell(self) {
+        match self {
+            Self::SteppedAhead(by) => {
+                tracing::warn!(step_ms = by.as_millis(), "clock_step");
+            }
+            Self::SteppedBack(by) => {
+                tracing::warn!(step_ms = -by.as_millis(), "clock_step");
+            }
+            Self::WasAway { away, suspended } => {
+                let (away_ms, suspended_ms) = (away.as_millis(), suspended.as_millis());
+                tracing::warn!(away_ms, suspended_ms, "the server was away");
+            }
+            Self::Behind(by) => {
+                let behind_ms = by.as_millis();
+                tracing::warn!(behind_ms, "the clock is behind the last commit: no timer fires");
+            }
+            Self::Resumed => tracing::info!("timers fire again"),
+        }
+    }
+}
+
 /// Whether timers may fire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Firing {

@@ -94,6 +94,19 @@ fn advancing_goes_from_deadline_to_deadline_and_nothing_is_late() {
 }
 
 #[test]
+fn what_is_queued_behind_an_advance_happens_after_it_and_what_is_before_it_before() {
+    let mut world = World::rehearsal().with_pipeline(&[HOUR, HOUR]);
+    let (first, _before) = message(submission(trigger("f", "r")));
+    let (reply, _advanced) = oneshot::channel();
+    let (last, mut after) = message(submission(pause("r")));
+    world.turn([first, Message::Advance { by: HOUR, reply }, last]).unwrap();
+    assert_eq!(after.try_recv().unwrap().unwrap().now, START + HOUR);
+    let times: Vec<_> = world.history().into_iter().map(|(_, time, _, _)| time).collect();
+    assert_eq!(times, [START, START + HOUR, START + HOUR]);
+    assert_eq!(phase_of(&world, "r"), Some(1));
+}
+
+#[test]
 fn what_is_due_at_one_instant_shares_one_durable_write() {
     let mut world = World::rehearsal();
     for id in ["a", "b", "c"] {

@@ -1,0 +1,130 @@
+//! Judging a call, and what becomes of it.
+
+use super::{Batch, Writer};
+use crate::{
+    driver::{
+        handle::{Done, Error, Mode, Submission},
+        record::{approximate_bytes, record},
+        requests::subject,
+    },
+    store::{RequestKey, RequestRecord},
+};
+use phasegate_engine::{
+    Command, Refusal, State, apply,
+    command::Call,
+    decide,
+    event::{Change, Commit, changes},
+    id::FlagId,
+    time::Timestamp,
+};
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+};
+
+impl Writer {
+    /// Judges one call. Its commit, if it makes one, joins the batch.
+    pub(super) fn submit(
+        &mut self,
+        submission: &Submission,
+        now: Timestamp,
+        batch: &mut Batch,
+    ) -> Result<Done, Error> {
+        if self.space.is_short() {
+            return Err(Error::DiskFull);
+        }
+        if let Some(flag) = self.flag_of(&submission.call) {
+            self.fire_flag(&flag, now, batch);
+        }
+        if let Some(subject) = self.requests.find(submission)? {
+            let subject = subject.clone();
+            self.published().metrics.replays.add(1);
+            return Ok(Done { state: self.state.clone(), subject, now });
+        }
+        let command = Command::Call(submission.call.clone());
+        let judged = self.judge(&command, now);
+        if matches!(judged, Err(Error::Refused(_))) {
+            self.published().metrics.refusals.add(1);
+        }
+        let subject = subject(&submission.call.action);
+        let state = match (judged?, submission.mode) {
+            (Some((_, after)), Mode::ValidateOnly) => after,
+            (None, Mode::ValidateOnly) => self.state.clone(),
+            (Some((commit, after)), Mode::Commit) => {
+                let request = self.requests.remember(submission, now);
+                self.stage(&commit, after, request, now, batch);
+                self.state.clone()
+            }
+            (None, Mode::Commit) => {
+                // Nothing changes, but a repetition must do nothing either, whatever happens until
+                // then: so the request is kept, with a commit that holds nothing else.
+                if let Some(request) = self.requests.remember(submission, now) {
+                    let (commit, after) = self.empty_commit(now);
+                    self.stage(&commit, after, Some(request), now, batch);
+                }
+                self.state.clone()
+            }
+        };
+        Ok(Done { state, subject, now })
+    }
+
+    /// The flag that a call is about.
+    fn flag_of(&self, call: &Call) -> Option<FlagId> {
+        let of_release = |id| Some(self.state.release(id)?.proposal.flag.clone());
+        call.action.flag().cloned().or_else(|| call.action.release().and_then(of_release))
+    }
+
+    /// What a command does to the working state. A defect of the engine is caught: it has only read
+    /// the state, and the caller is told under which name the log has it.
+    pub(super) fn judge(
+        &self,
+        command: &Command,
+        now: Timestamp,
+    ) -> Result<Option<(Commit, State)>, Error> {
+        let judge = || -> Result<_, Refusal> {
+            let Some(commit) = decide(&self.state, command, now)? else { return Ok(None) };
+            let mut after = self.state.clone();
+            apply(&mut after, &commit);
+            Ok(Some((commit, after)))
+        };
+        catch_unwind(AssertUnwindSafe(judge)).map_or_else(
+            |_| {
+                let incident = uuid::Uuid::new_v4().to_string();
+                tracing::error!(incident, ?command, "the engine panicked");
+                Err(Error::Internal(incident))
+            },
+            |judged| judged.map_err(Error::Refused),
+        )
+    }
+
+    fn empty_commit(&self, now: Timestamp) -> (Commit, State) {
+        let commit = Commit {
+            revision: self.state.revision().next(),
+            time: now.max(self.state.time()),
+            events: Vec::new(),
+        };
+        let mut after = self.state.clone();
+        apply(&mut after, &commit);
+        (commit, after)
+    }
+
+    /// Adds a commit to the batch and makes the working state what it is after it.
+    pub(super) fn stage(
+        &mut self,
+        commit: &Commit,
+        after: State,
+        request: Option<(RequestKey, RequestRecord)>,
+        now: Timestamp,
+        batch: &mut Batch,
+    ) {
+        let changes: Vec<Arc<Change>> =
+            changes(&self.state, &after, commit).into_iter().map(Arc::new).collect();
+        self.state = after;
+        for change in &changes {
+            self.alarms.track(&change.release, now);
+        }
+        let record = record(commit, changes, request);
+        batch.bytes += approximate_bytes(&record);
+        batch.records.push(record);
+    }
+}

@@ -1,0 +1,319 @@
+//! The writer: one batch after the other, each decided, committed, published and answered in this
+//! order. Nothing in here waits or starts a thread, so a test or a simulation can turn it by hand.
+//!
+//! Between [`decide`] and the store stands the *working state*: the durable state and the commits of
+//! the batch in hand. Nobody outside sees it, or an answer that came from it, before the batch is
+//! durable. If the store fails, nobody ever does.
+
+mod calls;
+mod firing;
+mod upkeep;
+
+use super::{
+    alarms::Alarms,
+    config::Config,
+    handle::{Done, Error, LogError},
+    inbox::Wait,
+    message::Message,
+    pacing::Pacing,
+    published::{Published, Publisher},
+    requests::Requests,
+    trust::{Notice, Trust},
+};
+use crate::{
+    clock::{Clock, Reading},
+    store::{self, LogQuery, Record, Store},
+    watch::Entry,
+};
+use phasegate_engine::{State, id::Revision, time::Span};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
+use tokio::sync::oneshot;
+use upkeep::{Cleaning, Space};
+
+/// Calls in one batch: enough to share one flush among all that wait, few enough to answer soon.
+pub const BATCH_CALLS_MAX: usize = 1024;
+/// Bytes in one batch, by estimate; the call that passes it is the last one.
+const BATCH_BYTES_MAX: usize = 256 << 10;
+/// The longest sleep. A sleep does not notice steps and suspends, so the clock is read this often.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
+/// Why there is no writer.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The store could not be read.
+    #[error("cannot load the store")]
+    Store(#[from] store::Error),
+    /// What it holds does not fit together.
+    #[error("the store contradicts itself: {0}")]
+    Inconsistent(String),
+    /// The operating system gave no thread.
+    #[error("cannot start the writer")]
+    Thread(#[source] std::io::Error),
+}
+
+/// The store failed. Nothing may be assumed any more: what was being committed may or may not be
+/// durable, nobody was told of it, and the process has to end.
+#[derive(Debug, thiserror::Error)]
+#[error("the store failed")]
+pub struct StoreFailed(#[from] store::Error);
+
+/// Whether there is to be another turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Turn {
+    /// There is.
+    GoOn,
+    /// There is not: it was told to stop.
+    Stop,
+}
+
+/// Owns the store and the working state.
+pub struct Writer {
+    store: Box<dyn Store>,
+    clock: Arc<dyn Clock>,
+    config: Config,
+    state: State,
+    requests: Requests,
+    alarms: Alarms,
+    pacing: Pacing,
+    trust: Trust,
+    space: Space,
+    cleaning: Cleaning,
+    publisher: Publisher,
+}
+
+/// What one durable write brings, and who waits for it.
+#[derive(Debug, Default)]
+struct Batch {
+    calls: usize,
+    bytes: usize,
+    records: Vec<Record>,
+    answers: Vec<Answer>,
+    reads: Vec<Read>,
+}
+
+#[derive(Debug)]
+struct Answer {
+    reply: oneshot::Sender<Result<Done, Error>>,
+    result: Result<Done, Error>,
+}
+
+/// A part of the log that is read when the batch is durable.
+#[derive(Debug)]
+struct Read {
+    query: LogQuery,
+    reply: oneshot::Sender<Result<Vec<Arc<Entry>>, LogError>>,
+}
+
+impl Batch {
+    fn takes_calls(&self) -> bool {
+        self.calls < BATCH_CALLS_MAX && self.bytes < BATCH_BYTES_MAX
+    }
+
+    fn is_empty(&self) -> bool {
+        self.records.is_empty() && self.answers.is_empty() && self.reads.is_empty()
+    }
+}
+
+impl std::fmt::Debug for Writer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Writer").field("revision", &self.state.revision()).finish_non_exhaustive()
+    }
+}
+
+impl Writer {
+    /// Loads what the store holds, checks that it fits together, and arms the timers.
+    pub fn open(
+        mut store: Box<dyn Store>,
+        clock: Arc<dyn Clock>,
+        config: Config,
+    ) -> Result<Self, OpenError> {
+        let image = store.load()?;
+        let state = image.state;
+        check(&state, image.oldest).map_err(OpenError::Inconsistent)?;
+
+        let trust = if let Some(manual) = clock.as_manual() {
+            // A rehearsal goes on where it stopped.
+            manual.move_to(state.time());
+            Trust::Manual
+        } else {
+            let (trust, notices) =
+                Trust::watched(config.timers.clone(), clock.read(), state.time());
+            notices.into_iter().for_each(Notice::tell);
+            trust
+        };
+        let now = clock.now();
+        let mut alarms = Alarms::new(now);
+        for release in state.all_unfinished() {
+            alarms.track(release, now);
+        }
+        tracing::info!(
+            store_id = %image.store_id,
+            revision = state.revision().get(),
+            oldest = image.oldest.get(),
+            "store loaded"
+        );
+        let publisher = Publisher::new(
+            image.store_id,
+            Arc::clone(&clock),
+            state.clone(),
+            image.oldest,
+            config.log_memory.0,
+        );
+        Ok(Self {
+            store,
+            clock,
+            state,
+            requests: Requests::load(image.requests),
+            alarms,
+            pacing: Pacing::new(&config.timers),
+            trust,
+            space: Space::default(),
+            cleaning: Cleaning::Now,
+            publisher,
+            config,
+        })
+    }
+
+    pub(in crate::driver) fn published(&self) -> &Arc<Published> {
+        self.publisher.published()
+    }
+
+    /// How long to wait for a message before the next turn.
+    pub fn wait(&self) -> Wait {
+        let reading = self.clock.read();
+        if self.is_to_clean(reading) {
+            return Wait::No;
+        }
+        let mut longest = LOOK_AGAIN;
+        if self.may_fire() {
+            if self.alarms.any_due() {
+                return Wait::No;
+            }
+            if self.alarms.overdue() > 0 {
+                longest = longest.min(self.pacing.until_next(reading.monotonic));
+            }
+            match self.alarms.next() {
+                Some(at) if at <= reading.wall => return Wait::No,
+                Some(at) => longest = longest.min(duration(at.since(reading.wall))),
+                None => {}
+            }
+        }
+        match self.clock.as_manual() {
+            Some(_) => Wait::ForMessage,
+            None => Wait::AtMost(longest),
+        }
+    }
+
+    /// Does what waits: calls as far as they fit into a batch, then timers that are due. Returns
+    /// when all of it is durable and answered. What did not fit stays in the queue.
+    pub fn turn(&mut self, waiting: &mut VecDeque<Message>) -> Result<Turn, StoreFailed> {
+        let mut reading = self.look();
+        let mut batch = Batch::default();
+        let mut turn = Turn::GoOn;
+        while batch.takes_calls()
+            && let Some(message) = waiting.pop_front()
+        {
+            match message {
+                Message::Submit { submission, reply } => {
+                    batch.calls += 1;
+                    let result = self.submit(&submission, reading.wall, &mut batch);
+                    batch.answers.push(Answer { reply, result });
+                }
+                Message::ReadLog { query, reply } => batch.reads.push(Read { query, reply }),
+                Message::Advance { by, reply } if batch.is_empty() => {
+                    // An answer that nobody waits for is no loss, here and below.
+                    let _ = reply.send(self.advance(by)?);
+                    reading = self.look();
+                }
+                Message::Advance { .. } => {
+                    // What came before it happened before it.
+                    waiting.push_front(message);
+                    break;
+                }
+                Message::Stop => {
+                    turn = Turn::Stop;
+                    break;
+                }
+            }
+        }
+        self.fire_due(reading.wall, &mut batch);
+        self.finish(batch)?;
+        self.clean(reading)?;
+        Ok(turn)
+    }
+
+    /// Reads the clocks, and draws the conclusions.
+    fn look(&mut self) -> Reading {
+        let reading = self.clock.read();
+        for notice in self.trust.observe(reading) {
+            notice.tell();
+            if notice.is_step() {
+                self.published().metrics.clock_steps.add(1);
+            }
+        }
+        self.pacing.look(reading.monotonic);
+        self.look_at_space(reading);
+        reading
+    }
+
+    /// Makes the batch durable, shows it, answers.
+    fn finish(&mut self, batch: Batch) -> Result<(), StoreFailed> {
+        let Batch { records, answers, reads, .. } = batch;
+        if !records.is_empty() {
+            let begun = self.clock.read().monotonic;
+            self.store.commit(&records)?;
+            let metrics = &self.published().metrics;
+            metrics.commit_micros.record_micros(self.clock.read().monotonic.saturating_sub(begun));
+            metrics.commits.add(records.len());
+            metrics.batch_commits.record(u64::try_from(records.len()).unwrap_or(u64::MAX));
+
+            let changes = records.into_iter().flat_map(|record| record.changes);
+            let entries = changes.map(|change| Arc::new(Entry::new(Arc::unwrap_or_clone(change))));
+            self.publisher.publish(&self.state, entries.collect());
+        }
+        for Answer { reply, result } in answers {
+            let _ = reply.send(result);
+        }
+        for Read { query, reply } in reads {
+            let _ = reply.send(self.read_log(&query)?);
+        }
+        Ok(())
+    }
+
+    fn read_log(
+        &mut self,
+        query: &LogQuery,
+    ) -> Result<Result<Vec<Arc<Entry>>, LogError>, StoreFailed> {
+        // Asked again, because something may have been removed since the reader asked.
+        if !self.published().reaches_back(query) {
+            return Ok(Err(LogError::Compacted { oldest: self.published().oldest() }));
+        }
+        let changes = self.store.changes(query)?;
+        let entry = |change| Arc::new(Entry::new(Arc::unwrap_or_clone(change)));
+        Ok(Ok(changes.into_iter().map(entry).collect()))
+    }
+}
+
+/// What must hold of what a store holds.
+fn check(state: &State, oldest: Revision) -> Result<(), String> {
+    let head = state.revision();
+    if oldest > head.next() {
+        return Err(format!("the log begins at revision {oldest}, after its head {head}"));
+    }
+    let late = state.releases().find(|release| release.progress.revision > head);
+    if let Some(release) = late {
+        let (id, revision) = (release.id(), release.progress.revision);
+        return Err(format!("releases/{id} is of revision {revision}, after the head {head}"));
+    }
+    let flags = state.flags().map(|flag| flag.revision);
+    let pipelines = state.pipelines().map(|pipeline| pipeline.revision);
+    if let Some(revision) = flags.chain(pipelines).find(|revision| *revision > head) {
+        return Err(format!("a resource is of revision {revision}, after the head {head}"));
+    }
+    Ok(())
+}
+
+fn duration(span: Span) -> Duration {
+    // A span is never negative.
+    Duration::from_millis(u64::try_from(span.as_millis()).unwrap_or_default())
+}
