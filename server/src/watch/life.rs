@@ -135,15 +135,20 @@ impl Life {
                 return Wake::Beat;
             }
             let until = self.beat.min(self.dies);
-            tokio::select! {
+            let slept = Instant::now();
+            let wake = tokio::select! {
                 biased;
-                moved = self.head.wait_for(|head| *head > cursor) => return match moved {
+                moved = self.head.wait_for(|head| *head > cursor) => Some(match moved {
                     Ok(_) => Wake::Moved,
                     // The writer is gone.
                     Err(_) => Wake::End(WatchEnd::Draining),
-                },
-                _ = drain.changed(), if self.draining == Drain::No => {}
-                () = sleep_until(until) => {}
+                }),
+                _ = drain.changed(), if self.draining == Drain::No => None,
+                () = sleep_until(until) => None,
+            };
+            self.was_kept_waiting |= self.is_too_long(slept.elapsed());
+            if let Some(wake) = wake {
+                return wake;
             }
         }
     }
@@ -160,15 +165,18 @@ impl Life {
 
     /// To be called when the stream goes on after an item.
     pub(super) fn goes_on(&mut self) {
-        self.was_kept_waiting = self.given.elapsed() > self.config.slow_after;
+        self.was_kept_waiting = self.is_too_long(self.given.elapsed());
         self.beat = self.given + beat_after(&self.config, &self.jitter);
     }
 
-    /// To be asked when there is something to deliver: true if it waited for too long.
+    /// To be asked when there is something to deliver: true if nobody asked for it for too long.
     pub(super) fn is_slow(&self) -> bool {
-        // A stream that nobody polled while it had nothing to say is late with its bookmark.
-        let late = Instant::now().saturating_duration_since(self.beat);
-        self.was_kept_waiting || late > self.config.slow_after
+        self.was_kept_waiting
+    }
+
+    /// A stream that is read is polled at every heartbeat at least.
+    fn is_too_long(&self, unpolled: Duration) -> bool {
+        unpolled > self.config.slow_after.max(self.config.heartbeat)
     }
 }
 

@@ -25,6 +25,8 @@ mod life;
 mod release;
 mod releases;
 mod slots;
+#[cfg(test)]
+mod tests;
 
 pub use config::Config;
 pub use entry::{Entry, approximate_bytes};
