@@ -91,7 +91,8 @@ impl Default for Retention {
 pub struct LogMemory(pub usize);
 
 impl Default for LogMemory {
-    /// 64 MiB: some 30 000 changes, minutes of the heaviest writing and days of the usual.
+    /// 64 MiB: a change with a handful of phases is estimated at one to two KiB, so some tens of
+    /// thousands of changes. What is older is read from the store.
     fn default() -> Self {
         Self(64 << 20)
     }

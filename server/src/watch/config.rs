@@ -7,7 +7,7 @@ use std::time::Duration;
 pub struct Config {
     /// Streams of one principal at most. Default 100.
     pub streams_of_a_principal: usize,
-    /// Streams in all at most. Default 20 000: some 150 MB when they are idle.
+    /// Streams in all at most. Default 20 000.
     pub streams: usize,
     /// The longest silence; up to a tenth of it is taken off at random. Default 15 s: common proxies
     /// cut a stream after 60 s without a message.

@@ -1,6 +1,6 @@
 //! Watches: cursors into the log.
 //!
-//! A watch is a plain [`Stream`](futures_util::Stream): not polled, it costs one cursor and holds
+//! A watch is a plain [`Stream`]: not polled, it costs one cursor and holds
 //! nobody up; dropped, it is gone. The head of the log is a number that it waits for, never a queue
 //! of events, so a slow watcher makes no one else slow and loses nothing.
 //!
