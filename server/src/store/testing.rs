@@ -86,7 +86,7 @@ impl History {
 
     /// Somebody asks for something, with a request id, and it is granted.
     pub(super) fn call(&mut self, action: Action) -> Record {
-        let id = RequestId::new(format!("request-{}", self.records.len()));
+        let id = RequestId::new(format!("request-{}", self.state.revision()));
         let subject = match (action.release(), action.flag()) {
             (Some(release), _) => Subject::Release(release.clone()),
             (None, Some(flag)) => Subject::Flag(flag.clone()),

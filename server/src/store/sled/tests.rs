@@ -8,8 +8,10 @@ use phasegate_engine::{State, event::Change, id::Revision};
 use std::{
     collections::BTreeMap,
     fs,
+    io::{BufRead, BufReader},
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
+    process::{Command, Stdio},
     sync::Arc,
 };
 use tempfile::TempDir;
@@ -288,6 +290,60 @@ fn read_all(path: &Path) -> Result<(State, Vec<Arc<Change>>), Error> {
     };
     let changes = store.changes(&everything)?;
     Ok((state, changes))
+}
+
+/// Set for the process that is killed: where its store is.
+const KILLED_STORE: &str = "PHASEGATE_TEST_KILLED_STORE";
+
+#[test]
+fn what_was_acknowledged_survives_a_kill() {
+    let temporary = tempfile::tempdir().unwrap();
+    let path = temporary.path().join("data");
+    let mut acknowledged = 0;
+    // Each process goes on where the one before was killed, some while they open the store.
+    for more in [0, 1, 30, 0, 7, 0, 2, 60, 0, 15] {
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["--ignored", "--exact", "--nocapture"])
+            .arg("store::sled::tests::commits_until_it_is_killed")
+            .env(KILLED_STORE, &path)
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let mut revisions =
+            lines.filter_map(|line| line.unwrap().strip_prefix("at ")?.parse().ok());
+        // The first is where it begins.
+        // The pipe stays open, or the child would end of itself before it is killed.
+        let told: Vec<u64> = revisions.by_ref().take(more).collect();
+        assert_eq!(told.len(), more, "it ended by itself");
+        acknowledged = told.last().map_or(acknowledged, |last| acknowledged.max(*last));
+        child.kill().unwrap();
+        child.wait().unwrap();
+
+        let mut store = sled::open(&path, STORE).unwrap();
+        assert_eq!(store.verify().unwrap().findings, []);
+        let revision = store.load().unwrap().state.revision().get();
+        assert!(revision >= acknowledged, "{acknowledged} were acknowledged, {revision} are there");
+    }
+    assert!(acknowledged > 100);
+}
+
+#[test]
+#[ignore = "run by another test, in a process that is killed"]
+fn commits_until_it_is_killed() {
+    let path = PathBuf::from(std::env::var_os(KILLED_STORE).unwrap());
+    let mut store = sled::open(&path, STORE).unwrap();
+    let mut history = History { state: store.load().unwrap().state, ..History::new() };
+    if history.state.revision() == Revision::ZERO {
+        history = History::begin();
+        store.commit(&history.records).unwrap();
+    }
+    loop {
+        let revision = history.state.revision().get();
+        println!("at {revision}");
+        let description = format!("{revision}, {}", "w".repeat(revision as usize * 7919 % 50_000));
+        store.commit(&[history.call(describe_flag("search", &description))]).unwrap();
+    }
 }
 
 #[test]
