@@ -1,6 +1,6 @@
 //! `grpc.health.v1`: one status for all services, because one store carries them all.
 
-use super::Offer;
+use super::{Offer, REQUEST_BYTES_MAX};
 use tonic_health::{
     ServingStatus,
     pb::health_server::HealthServer,
@@ -24,6 +24,7 @@ impl Health {
 
     pub(super) fn service(&self) -> HealthServer<HealthService> {
         HealthServer::new(HealthService::from_health_reporter(self.reporter.clone()))
+            .max_decoding_message_size(REQUEST_BYTES_MAX)
     }
 
     /// Everything is SERVING.

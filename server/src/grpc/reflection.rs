@@ -1,6 +1,6 @@
 //! `grpc.reflection`, old and new: lists exactly what is served.
 
-use super::Offer;
+use super::{Offer, REQUEST_BYTES_MAX};
 use phasegate_api::DESCRIPTORS;
 use prost::Message as _;
 use prost_types::FileDescriptorSet;
@@ -12,7 +12,9 @@ pub(super) fn add_to(routes: Routes, offer: Offer) -> Routes {
     const VALID: &str = "all descriptors were compiled into the program; a test builds both";
     let v1 = builder(offer).build_v1().expect(VALID);
     let v1alpha = builder(offer).build_v1alpha().expect(VALID);
-    routes.add_service(v1).add_service(v1alpha)
+    routes
+        .add_service(v1.max_decoding_message_size(REQUEST_BYTES_MAX))
+        .add_service(v1alpha.max_decoding_message_size(REQUEST_BYTES_MAX))
 }
 
 fn builder(offer: Offer) -> Builder<'static> {

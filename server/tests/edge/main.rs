@@ -2,6 +2,7 @@
 //! stopping. What the calls do to flags and releases is tested elsewhere.
 
 mod calls;
+mod data;
 mod errors;
 mod listings;
 mod server;

@@ -3,7 +3,7 @@
 use crate::server::{Server, config, create_flag, within};
 use phasegate_api::v1;
 use phasegate_server::config::ClockSource;
-use std::{collections::BTreeSet, time::Duration};
+use std::collections::{BTreeMap, BTreeSet};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
@@ -120,6 +120,28 @@ async fn a_browser_gets_a_line_of_text_and_elsewhere_a_plain_404() {
     server.stop().await;
 }
 
+/// What the server announces in its first frame, by the numbers of RFC 9113.
+#[tokio::test]
+async fn the_settings_of_http_2_are_those_that_are_documented() {
+    let server = Server::start().await;
+    let mut tcp = TcpStream::connect(server.address).await.unwrap();
+    tcp.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await.unwrap();
+    let mut head = [0; 9];
+    within(tcp.read_exact(&mut head)).await.unwrap();
+    let len = u32::from_be_bytes([0, head[0], head[1], head[2]]);
+    assert_eq!(head[3], 4, "SETTINGS come first");
+    let mut payload = vec![0; len as usize];
+    within(tcp.read_exact(&mut payload)).await.unwrap();
+    let settings: BTreeMap<u16, u32> = payload
+        .chunks(6)
+        .map(|s| (u16::from_be_bytes([s[0], s[1]]), u32::from_be_bytes([s[2], s[3], s[4], s[5]])))
+        .collect();
+    assert_eq!(settings.get(&3), Some(&1000), "MAX_CONCURRENT_STREAMS: {settings:?}");
+    assert_eq!(settings.get(&6), Some(&8192), "MAX_HEADER_LIST_SIZE: {settings:?}");
+    drop(tcp);
+    server.stop().await;
+}
+
 #[tokio::test]
 async fn more_connections_than_configured_are_closed() {
     let mut config = config();
@@ -137,9 +159,5 @@ async fn more_connections_than_configured_are_closed() {
     let read = within(refused.read(&mut [0])).await;
     assert!(matches!(read, Ok(0) | Err(_)), "{read:?}");
     drop(held);
-    tokio::time::timeout(Duration::from_secs(20), server.ask_to_stop())
-        .await
-        .unwrap()
-        .unwrap()
-        .unwrap();
+    server.stop().await;
 }
