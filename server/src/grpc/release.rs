@@ -225,7 +225,7 @@ impl ReleaseService for Api {
 
     type WatchReleaseStream = BoxStream<'static, Result<WatchReleaseResponse, Status>>;
 
-    /// The same stream as [`Shared`](super::watch::Shared) serves before it comes to this, encoded
+    /// The same stream as `watch::Shared` serves before it comes to this, encoded
     /// for one client alone.
     async fn watch_release(
         &self,
