@@ -1,1 +1,185 @@
-fn main() {}
+//! Rules about the repository. They are tests, so that CI knows nothing that a developer cannot run.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+fn root() -> PathBuf {
+    let tests = Path::new(env!("CARGO_MANIFEST_DIR"));
+    tests.parent().expect("tests/ stands in the root").to_owned()
+}
+
+/// Files that git tracks or would track, by their ending.
+fn files(ending: &str) -> Vec<PathBuf> {
+    let list = Command::new("git")
+        .args(["ls-files", "--cached", "--others", "--exclude-standard"])
+        .current_dir(root())
+        .output()
+        .expect("git is there");
+    assert!(list.status.success(), "git ls-files: {}", String::from_utf8_lossy(&list.stderr));
+    let names = String::from_utf8(list.stdout).expect("paths are text");
+    let files: Vec<_> = names
+        .lines()
+        .filter(|name| name.ends_with(ending))
+        .map(|name| root().join(name))
+        .filter(|path| path.exists())
+        .collect();
+    assert!(!files.is_empty(), "no file ends with {ending}");
+    files
+}
+
+fn read(path: &Path) -> String {
+    fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+#[test]
+fn architecture_names_the_dependencies_that_the_manifests_have() {
+    let text = read(&root().join("ARCHITECTURE.md"));
+    let (_, block) = text.split_once("```text dependencies\n").expect("the block is there");
+    let (block, _) = block.split_once("```").expect("the block ends");
+    let written: BTreeMap<String, BTreeSet<String>> = block
+        .lines()
+        .map(|line| {
+            let (from, to) = line.split_once("->").expect("every line has an arrow");
+            (from.trim().to_owned(), to.split_whitespace().map(str::to_owned).collect())
+        })
+        .collect();
+    let metadata = cargo_metadata::MetadataCommand::new()
+        .manifest_path(root().join("Cargo.toml"))
+        .no_deps()
+        .exec()
+        .expect("cargo metadata answers");
+    let members: BTreeSet<String> =
+        metadata.packages.iter().map(|package| package.name.to_string()).collect();
+    let found: BTreeMap<String, BTreeSet<String>> = metadata
+        .packages
+        .iter()
+        .map(|package| {
+            let normal = package.dependencies.iter().filter(|dependency| {
+                dependency.kind == cargo_metadata::DependencyKind::Normal
+                    && members.contains(&dependency.name)
+            });
+            let names = normal.map(|dependency| dependency.name.clone()).collect();
+            (package.name.to_string(), names)
+        })
+        .collect();
+    assert_eq!(written, found, "ARCHITECTURE.md (left) and the manifests (right) differ");
+}
+
+#[test]
+fn the_engine_depends_on_nothing_that_does_io() {
+    let allowed = ["chrono", "chrono-tz", "imbl", "semver", "serde", "thiserror"];
+    let metadata = cargo_metadata::MetadataCommand::new()
+        .manifest_path(root().join("engine/Cargo.toml"))
+        .no_deps()
+        .exec()
+        .expect("cargo metadata answers");
+    let engine = metadata.packages.iter().find(|package| package.name == "phasegate-engine");
+    let normal = engine.expect("the engine is a member").dependencies.iter();
+    let names: BTreeSet<&str> = normal
+        .filter(|dependency| dependency.kind == cargo_metadata::DependencyKind::Normal)
+        .map(|dependency| dependency.name.as_str())
+        .collect();
+    assert_eq!(names, BTreeSet::from(allowed));
+}
+
+#[test]
+fn no_test_waits_for_real_time() {
+    let sleep = ["sleep", "("].concat();
+    for path in files(".rs") {
+        let relative = path.strip_prefix(root()).expect("it is below the root").to_owned();
+        let is_test = relative.components().any(|part| part.as_os_str() == "tests");
+        if is_test {
+            assert!(!read(&path).contains(&sleep), "{} sleeps", relative.display());
+        }
+    }
+}
+
+#[test]
+fn nothing_is_left_unfinished() {
+    let marks = [["todo", "!("], ["unimplemented", "!("], ["FIX", "ME"], ["XX", "X"]];
+    let marks: Vec<String> = marks.iter().map(|parts| parts.concat()).collect();
+    for path in files(".rs") {
+        let text = read(&path);
+        for mark in &marks {
+            assert!(!text.contains(mark.as_str()), "{} has {mark}", path.display());
+        }
+    }
+}
+
+#[test]
+fn time_is_read_in_the_clock_and_nowhere_else() {
+    let readers = [["SystemTime", "::now"], ["Utc", "::now"], ["Local", "::now"]];
+    let readers: Vec<String> = readers.iter().map(|parts| parts.concat()).collect();
+    for path in files(".rs") {
+        let relative = path.strip_prefix(root()).expect("it is below the root");
+        if relative.starts_with("server/src") && !relative.ends_with("clock.rs") {
+            let text = read(&path);
+            for reader in &readers {
+                assert!(!text.contains(reader.as_str()), "{} reads the time", relative.display());
+            }
+        }
+    }
+}
+
+#[test]
+fn the_server_s_rooms_depend_downwards_only() {
+    // For each room, what its files must not name.
+    let forbidden: &[(&str, &[&str])] = &[
+        ("store", &["crate::driver", "crate::watch", "crate::grpc", "crate::app", "tonic", "v1::"]),
+        ("driver", &["crate::grpc", "crate::app", "tonic", "phasegate_api"]),
+        ("watch", &["crate::grpc", "crate::app", "tonic", "phasegate_api"]),
+        ("grpc", &["crate::app", "sled"]),
+    ];
+    for path in files(".rs") {
+        let relative = path.strip_prefix(root()).expect("it is below the root").to_owned();
+        for (room, names) in forbidden {
+            if !relative.starts_with(format!("server/src/{room}")) {
+                continue;
+            }
+            let text = read(&path);
+            let code = text.lines().filter(|line| !line.trim_start().starts_with("//"));
+            for line in code {
+                for name in *names {
+                    assert!(!line.contains(name), "{}: {line}", relative.display());
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn links_between_documents_lead_somewhere() {
+    for path in files(".md") {
+        let folder = path.parent().expect("a file stands in a folder");
+        let text = read(&path);
+        for (_, rest) in text.match_indices("](").map(|(at, mark)| text.split_at(at + mark.len())) {
+            let Some((target, _)) = rest.split_once(')') else { continue };
+            let target = target.split('#').next().unwrap_or_default();
+            let elsewhere = target.is_empty() || target.contains("://") || target.contains(' ');
+            if !elsewhere {
+                assert!(
+                    folder.join(target).exists(),
+                    "{} links to {target}, which is not there",
+                    path.display()
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn every_crate_forbids_unsafe_code_through_the_workspace() {
+    for path in files("Cargo.toml") {
+        let text = read(&path);
+        assert!(
+            text.contains("[lints]\nworkspace = true"),
+            "{} does not take the lints of the workspace",
+            path.display()
+        );
+    }
+    assert!(read(&root().join("Cargo.toml")).contains("unsafe_code = \"forbid\""));
+}
