@@ -45,9 +45,9 @@ async fn all_violations_of_a_pipeline_come_at_once() {
             "pipeline.phases[0].id",
             "pipeline.phases[1].rules",
             "pipeline.phases[1].bake_duration",
-            "pipeline.phases[2].id",
             "pipeline.phases[2].rules[0].rollout_basis_points",
             "pipeline.phases[2].approval.min_approvals",
+            "pipeline.phases[2].id",
         ],
     )
     .await;

@@ -3,6 +3,10 @@
 use crate::world::{RELEASE, answer, call, events, get, log, set_up, start};
 use harness::{PATIENCE, TestServer, reason, state};
 use phasegate_api::v1;
+use phasegate_server::{
+    app::{App, ExitCode},
+    config::{Config, Data},
+};
 use serde_json::json;
 use tokio::time::timeout;
 
@@ -117,8 +121,13 @@ async fn a_request_is_known_after_a_restart() {
 async fn a_second_server_on_the_same_directory_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let server = TestServer::on(dir.path()).await;
-    let second = phasegate_server::store::sled::open(dir.path());
-    let error = second.err().expect("the directory is taken").to_string();
-    assert!(error.contains("in use"), "{error}");
+    let mut config = Config::new(Data::Dir(dir.path().to_owned()));
+    config.listen = ([127, 0, 0, 1], 0).into();
+    let second = App::bind(config).await.unwrap();
+    let refused = timeout(PATIENCE, second.serve(std::future::pending())).await.unwrap();
+    let error = refused.unwrap_err();
+    assert_eq!(error.exit_code(), ExitCode::InUse);
+    let cause = std::error::Error::source(&error).unwrap().to_string();
+    assert!(cause.contains("in use by") && cause.contains(&std::process::id().to_string()), "{cause}");
     server.stop().await;
 }

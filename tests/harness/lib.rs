@@ -18,7 +18,7 @@ use phasegate_server::{
     config::{ClockSource, Config, Data, Drain},
 };
 use prost_reflect::{DescriptorPool, DynamicMessage};
-use std::{net::SocketAddr, path::Path, time::Duration};
+use std::{net::SocketAddr, path::Path, sync::LazyLock, time::Duration};
 use tokio::{sync::oneshot, task::JoinHandle};
 use tonic::{
     Request, Status,
@@ -58,6 +58,7 @@ impl TestServer {
         config.listen = SocketAddr::from(([127, 0, 0, 1], 0));
         config.clock = ClockSource::Manual { start: START };
         config.drain = Drain::AT_ONCE;
+        config.watch.drain_over = Duration::ZERO;
         let app = App::bind(config).await.expect("a free port of loopback can be bound");
         let address = app.local_addr();
         let (stop, stopped) = oneshot::channel();
@@ -171,9 +172,11 @@ pub struct Clients {
 ///
 /// If the JSON is not one of that message.
 pub fn message<M: prost::Message + Default>(name: &str, json: serde_json::Value) -> M {
-    let pool = DescriptorPool::decode(DESCRIPTORS).expect("the descriptors are our own");
+    static POOL: LazyLock<DescriptorPool> = LazyLock::new(|| {
+        DescriptorPool::decode(DESCRIPTORS).expect("the descriptors are our own")
+    });
     let full_name = format!("phasegate.v1.{name}");
-    let descriptor = pool.get_message_by_name(&full_name).expect("a message of phasegate.v1");
+    let descriptor = POOL.get_message_by_name(&full_name).expect("a message of phasegate.v1");
     let text = json.to_string();
     let dynamic = DynamicMessage::deserialize(descriptor, json)
         .unwrap_or_else(|error| panic!("{full_name} from {text}: {error}"));
