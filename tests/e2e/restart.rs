@@ -128,6 +128,9 @@ async fn a_second_server_on_the_same_directory_is_refused() {
     let error = refused.unwrap_err();
     assert_eq!(error.exit_code(), ExitCode::InUse);
     let cause = std::error::Error::source(&error).unwrap().to_string();
-    assert!(cause.contains("in use by") && cause.contains(&std::process::id().to_string()), "{cause}");
+    assert!(
+        cause.contains("in use by") && cause.contains(&std::process::id().to_string()),
+        "{cause}"
+    );
     server.stop().await;
 }

@@ -172,9 +172,8 @@ pub struct Clients {
 ///
 /// If the JSON is not one of that message.
 pub fn message<M: prost::Message + Default>(name: &str, json: serde_json::Value) -> M {
-    static POOL: LazyLock<DescriptorPool> = LazyLock::new(|| {
-        DescriptorPool::decode(DESCRIPTORS).expect("the descriptors are our own")
-    });
+    static POOL: LazyLock<DescriptorPool> =
+        LazyLock::new(|| DescriptorPool::decode(DESCRIPTORS).expect("the descriptors are our own"));
     let full_name = format!("phasegate.v1.{name}");
     let descriptor = POOL.get_message_by_name(&full_name).expect("a message of phasegate.v1");
     let text = json.to_string();
