@@ -66,13 +66,13 @@ impl MachineClock {
         self.wall.fetch_add(millis, Ordering::SeqCst);
     }
 
-    fn sleep(&self, span: Span) {
+    fn suspend(&self, span: Span) {
         self.step(span.as_millis());
         self.boottime.fetch_add(span.as_millis() as u64, Ordering::SeqCst);
     }
 
     fn run(&self, span: Span) {
-        self.sleep(span);
+        self.suspend(span);
         self.monotonic.fetch_add(span.as_millis() as u64, Ordering::SeqCst);
     }
 }

@@ -265,7 +265,7 @@ fn after_a_long_suspend_a_timer_holds_its_release_like_after_a_restart() {
     let mut world = World::real().with_pipeline(&[HOUR, HOUR]);
     world.call(trigger("f", "r")).unwrap();
     world.run_seconds(10);
-    world.clock.sleep(secs(3 * 3600));
+    world.clock.suspend(secs(3 * 3600));
     world.turn([]).unwrap();
     assert_eq!(overdue(&world, "r"), Some(secs(2 * 3600 + 10)));
 }
@@ -274,7 +274,7 @@ fn after_a_long_suspend_a_timer_holds_its_release_like_after_a_restart() {
 fn after_a_short_suspend_a_timer_fires_late() {
     let mut world = World::real().with_pipeline(&[HOUR, HOUR]);
     world.call(trigger("f", "r")).unwrap();
-    world.clock.sleep(secs(3600 + 600));
+    world.clock.suspend(secs(3600 + 600));
     world.turn([]).unwrap();
     assert_eq!(phase_of(&world, "r"), Some(1));
 }
