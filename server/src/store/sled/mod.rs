@@ -5,7 +5,7 @@
 //! * sled's `flush` does not sync on Linux: after it comes an `fdatasync` of our own.
 //! * Its docs and its open tickets name calls that hang or lose data; none of them is used: no
 //!   `flush_async`, no subscriber, no transaction, no id generator, no second tree with data in it.
-//! * It takes damage for a torn write and goes back in time without a word: [`witness`] knows better.
+//! * It takes damage for a torn write and goes back in time without a word: `witness` knows better.
 //! * It may panic on bytes that it does not expect: every call is caught.
 //!
 //! All calls come from one thread, and none may be made on an async worker: they block.
