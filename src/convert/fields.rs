@@ -275,6 +275,15 @@ pub(super) fn both<C, T>(
     Some(collection)
 }
 
+/// An optional part: absent, or parsed, or (outer none) wrong.
+pub(super) fn all_or_nothing<T>(part: Option<Option<T>>) -> Option<Option<T>> {
+    match part {
+        None => Some(None),
+        Some(Some(parsed)) => Some(Some(parsed)),
+        Some(None) => None,
+    }
+}
+
 /// An etag is opaque to callers; to us it is the revision of the resource.
 pub(super) fn etag(revision: Revision) -> String {
     format!("r{revision}")

@@ -2,7 +2,7 @@
 
 use super::{
     Parsed, Rejected,
-    fields::{Fields, TEXT_MAX, etag, expected, revision_to_wire},
+    fields::{Fields, TEXT_MAX, all_or_nothing, etag, expected, revision_to_wire},
     mask::Mask,
     targeting::rule_to_wire,
     timestamp_to_wire,
@@ -228,18 +228,17 @@ impl Fields {
     }
 
     fn flag_change(&mut self, mask: &Mask, flag: v1::Flag) -> Option<FlagChange> {
-        let description = if mask.replaces("description", !flag.description.is_empty()) {
-            self.text("description", flag.description, TEXT_MAX).map(Some)
-        } else {
-            Some(None)
-        };
+        let description = mask
+            .pick("description", flag.description)
+            .map(|text| self.text("description", text, TEXT_MAX));
         let spec = self.spec_change(mask, flag.spec);
-        let pipeline = if mask.replaces("pipeline", !flag.pipeline.is_empty()) {
-            self.optional_pipeline(&flag.pipeline).map(Some)
-        } else {
-            Some(None)
-        };
-        Some(FlagChange { description: description?, spec: spec?, pipeline: pipeline? })
+        let pipeline =
+            mask.pick("pipeline", flag.pipeline).map(|pipeline| self.optional_pipeline(&pipeline));
+        Some(FlagChange {
+            description: all_or_nothing(description)?,
+            spec: spec?,
+            pipeline: all_or_nothing(pipeline)?,
+        })
     }
 
     /// The spec to replace the settled one, which cannot be taken away.
@@ -257,10 +256,10 @@ impl Fields {
                 self.at(kind, |fields| fields.complain("is in update_mask and is not set"));
             }
         }
-        match (given, spec) {
-            (Some(kind), Some(spec)) if mask.replaces(kind, true) => self.flag_spec(spec).map(Some),
-            (None, _) if *mask == Mask::All => self.refuse(NO_SPEC),
-            (Some(_) | None, _) => Some(None),
+        match given.and_then(|kind| mask.pick(kind, spec)).flatten() {
+            Some(spec) => self.flag_spec(spec).map(Some),
+            None if given.is_none() && *mask == Mask::All => self.refuse(NO_SPEC),
+            None => Some(None),
         }
     }
 }

@@ -14,13 +14,14 @@ pub(super) enum Mask {
 }
 
 impl Mask {
-    /// True if the update replaces a field, which is set in the resource or not.
-    pub(super) fn replaces(&self, field: &str, is_set: bool) -> bool {
-        match self {
-            Self::WhatIsSet => is_set,
+    /// The value of a field, if the update replaces it.
+    pub(super) fn pick<T: Default + PartialEq>(&self, field: &str, value: T) -> Option<T> {
+        let replaced = match self {
+            Self::WhatIsSet => value != T::default(),
             Self::Fields(_) => self.names(field),
             Self::All => true,
-        }
+        };
+        replaced.then_some(value)
     }
 
     /// True if the mask has the name of the field itself.

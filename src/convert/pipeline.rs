@@ -2,7 +2,7 @@
 
 use super::{
     Parsed, Rejected,
-    fields::{Fields, TEXT_MAX, etag, expected, revision_to_wire},
+    fields::{Fields, TEXT_MAX, all_or_nothing, etag, expected, revision_to_wire},
     mask::Mask,
     span_to_wire,
     targeting::{SMALL_LIST_MAX, rule_to_wire},
@@ -116,18 +116,15 @@ impl Fields {
 
     fn pipeline_change(&mut self, mask: &Mask, pipeline: v1::Pipeline) -> Option<PipelineChange> {
         let description = mask
-            .replaces("description", !pipeline.description.is_empty())
-            .then(|| self.text("description", pipeline.description, TEXT_MAX));
-        let phases = mask
-            .replaces("phases", !pipeline.phases.is_empty())
-            .then(|| self.phases(pipeline.phases));
-        let environments = pipeline.exempt_environments;
+            .pick("description", pipeline.description)
+            .map(|text| self.text("description", text, TEXT_MAX));
+        let phases = mask.pick("phases", pipeline.phases).map(|phases| self.phases(phases));
         let exempt = mask
-            .replaces("exempt_environments", !environments.is_empty())
-            .then(|| self.environments("exempt_environments", environments));
+            .pick("exempt_environments", pipeline.exempt_environments)
+            .map(|exempt| self.environments("exempt_environments", exempt));
         let notice = mask
-            .replaces("trigger_notice", !pipeline.trigger_notice.is_empty())
-            .then(|| self.text("trigger_notice", pipeline.trigger_notice, TEXT_MAX));
+            .pick("trigger_notice", pipeline.trigger_notice)
+            .map(|text| self.text("trigger_notice", text, TEXT_MAX));
         let change = PipelineChange {
             description: all_or_nothing(description)?,
             phases: all_or_nothing(phases)?,
@@ -294,15 +291,6 @@ impl Fields {
             PassRequirement::Optional
         };
         Some(Guard { id: id?, pass, on_fail: on_fail? })
-    }
-}
-
-/// An optional part: absent, or parsed, or (outer none) wrong.
-fn all_or_nothing<T>(part: Option<Option<T>>) -> Option<Option<T>> {
-    match part {
-        None => Some(None),
-        Some(Some(parsed)) => Some(Some(parsed)),
-        Some(None) => None,
     }
 }
 
