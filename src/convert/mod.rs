@@ -12,6 +12,8 @@ mod mask;
 mod pipeline;
 mod release;
 mod targeting;
+#[cfg(test)]
+mod tests;
 mod time;
 mod value;
 
