@@ -114,9 +114,11 @@ impl ReleaseWindows {
         if self.weekly.is_empty() {
             return true;
         }
-        // A span that is open now started today, or yesterday if it runs past midnight.
+        // A span that is open now started today, or yesterday if it runs past midnight, or tomorrow
+        // if the clock went back to today after that day had begun (America/St_Johns until 2011).
         let today = self.local_date(at);
-        let days = [today.checked_sub_days(Days::new(1)), Some(today)];
+        let one = Days::new(1);
+        let days = [today.checked_sub_days(one), Some(today), today.checked_add_days(one)];
         days.into_iter()
             .flatten()
             .any(|day| self.spans_on(day).any(|(start, end)| start <= at && at < end))
