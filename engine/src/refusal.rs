@@ -111,6 +111,9 @@ fn pipeline_required(flag: &FlagId, pipeline: Option<&PipelineId>) -> String {
 /// Why where a release stands does not allow a command.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ReleaseRefusal {
+    /// RESOURCE_NOT_FOUND: a phase or a guard that the release does not have.
+    #[error("{0} does not exist")]
+    NoSuchPart(Resource),
     /// ETAG_MISMATCH.
     #[error("the release has changed in the meantime; read it again and decide again")]
     StaleEtag,

@@ -29,6 +29,13 @@ async fn an_error_about_a_release_says_where_it_stands() {
     let details = status.get_error_details();
     let violation = &details.precondition_failure().unwrap().violations[0];
     assert_eq!((&*violation.r#type, &*violation.subject), ("ALREADY_PAUSED", RELEASE));
+
+    let nowhere = call!(ann, approve_phase, ApprovePhaseRequest { phase_id: "none" }).unwrap_err();
+    let (code, why, metadata) = refusal(&nowhere);
+    assert_eq!((code, &*why), (Code::NotFound, "RESOURCE_NOT_FOUND"));
+    for (key, value) in [("resource", "releases/on/phases/none"), ("state", "PAUSED")] {
+        assert!(metadata.contains(&(key.to_owned(), value.to_owned())), "{metadata:?}");
+    }
     server.stop().await;
 }
 

@@ -57,7 +57,7 @@ fn find_guard<'a>(
     let phase = release.phase(phase);
     let missing = || {
         let resource = Resource::Guard(release.id().clone(), phase.id.clone(), id.clone());
-        Refusal::NotFound(resource)
+        refuse(release, ReleaseRefusal::NoSuchPart(resource))
     };
     phase.guards.iter().find(|guard| guard.id == *id).ok_or_else(missing)
 }

@@ -108,7 +108,10 @@ fn find(state: &State, id: &ReleaseId) -> Result<Arc<Release>, Refusal> {
 /// A phase of it, by id.
 fn find_phase(release: &Release, id: &PhaseId) -> Result<PhaseIndex, Refusal> {
     let index = release.phases().iter().position(|phase| phase.id == *id);
-    let missing = || Refusal::NotFound(Resource::Phase(release.id().clone(), id.clone()));
+    let missing = || {
+        let resource = Resource::Phase(release.id().clone(), id.clone());
+        refuse(release, ReleaseRefusal::NoSuchPart(resource))
+    };
     index.map(PhaseIndex::new).ok_or_else(missing)
 }
 

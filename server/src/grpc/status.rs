@@ -350,6 +350,7 @@ fn release_refused(standing: &Standing, why: ReleaseRefusal, message: String) ->
     const STARTED: &[ReleaseState] = &[AwaitingApproval, AwaitingWindow, Baking, Paused];
 
     let (reason, allowed, phases): (_, &[ReleaseState], &[PhaseId]) = match &why {
+        ReleaseRefusal::NoSuchPart(_) => (ErrorReason::ResourceNotFound, &[], &[]),
         ReleaseRefusal::StaleEtag => (ErrorReason::EtagMismatch, &[], &[]),
         ReleaseRefusal::Over => (ErrorReason::ReleaseOver, &[], &[]),
         ReleaseRefusal::NotStarted => (ErrorReason::ReleaseNotStarted, STARTED, &[]),
@@ -377,6 +378,9 @@ fn release_refused(standing: &Standing, why: ReleaseRefusal, message: String) ->
         .with("state", word(standing.state))
         .with("phaseId", standing.phase.as_ref().map_or("", PhaseId::as_str))
         .with("revision", standing.revision);
+    if let ReleaseRefusal::NoSuchPart(resource) = &why {
+        answer = answer.with("resource", resource);
+    }
     if let Some(held) = standing.held {
         answer = answer.with("heldState", word(held));
     }
