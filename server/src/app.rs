@@ -76,6 +76,7 @@ pub struct App {
     parts: Parts,
     listener: TcpListener,
     address: SocketAddr,
+    tell_serving: Option<oneshot::Sender<()>>,
 }
 
 impl App {
@@ -91,12 +92,20 @@ impl App {
         let failed = |source| Error::Listen { address: config.listen, source };
         let listener = incoming::listen(config.listen).map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
-        Ok(Self { config, parts, listener, address })
+        Ok(Self { config, parts, listener, address, tell_serving: None })
     }
 
     /// Where it listens: the port that was taken, if any was wanted.
     pub fn local_addr(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Hears when recovery is over and calls are served; an error if the server ends before that.
+    /// Asking again forgets who asked before.
+    pub fn when_serving(&mut self) -> oneshot::Receiver<()> {
+        let (tell, serving) = oneshot::channel();
+        self.tell_serving = Some(tell);
+        serving
     }
 
     /// Serves until `shutdown` ends or the store fails, then stops. Whatever was acknowledged is on
@@ -137,6 +146,10 @@ impl App {
         api.open(driver.handle().clone(), watches.clone());
         health.serving().await;
         tracing::info!(store_id = %driver.handle().store_id(), "serving");
+        if let Some(tell) = self.tell_serving {
+            // Whoever asked may not care any more.
+            let _ = tell.send(());
+        }
 
         let asked = tokio::select! {
             () = &mut shutdown => Ok(()),

@@ -59,8 +59,9 @@ impl TestServer {
         config.clock = ClockSource::Manual { start: START };
         config.drain = Drain::AT_ONCE;
         config.watch.drain_over = Duration::ZERO;
-        let app = App::bind(config).await.expect("a free port of loopback can be bound");
+        let mut app = App::bind(config).await.expect("a free port of loopback can be bound");
         let address = app.local_addr();
+        let serving = app.when_serving();
         let (stop, stopped) = oneshot::channel();
         let done = tokio::spawn(async move {
             let shutdown = async {
@@ -69,27 +70,9 @@ impl TestServer {
             };
             app.serve(shutdown).await.expect("the server ends well");
         });
-        let server = Self { address, stop, done };
-        server.wait_until_it_serves().await;
-        server
-    }
-
-    /// Recovery runs in the background: health says when it is over.
-    async fn wait_until_it_serves(&self) {
-        let channel = self.channel();
-        let mut health = tonic_health::pb::health_client::HealthClient::new(channel);
-        let request = tonic_health::pb::HealthCheckRequest { service: String::new() };
-        let mut states = health.watch(request).await.expect("health answers").into_inner();
-        let serving = tonic_health::pb::health_check_response::ServingStatus::Serving as i32;
-        let served = async {
-            while let Ok(Some(state)) = states.message().await {
-                if state.status == serving {
-                    return;
-                }
-            }
-            panic!("the server never served");
-        };
-        tokio::time::timeout(PATIENCE, served).await.expect("recovery is quick");
+        let serving = tokio::time::timeout(PATIENCE, serving).await;
+        serving.expect("recovery is quick").expect("recovery goes well");
+        Self { address, stop, done }
     }
 
     /// Stops it as a supervisor would, and waits until it has ended.
