@@ -132,7 +132,7 @@ fn happen(release: &mut Release, revision: Revision, time: Timestamp, event: &Re
                 *wait = HeldWait::Bake { remaining: *remaining };
             }
         }
-        Happened::GuardReported { phase, guard, verdict } => {
+        Happened::GuardReported { phase, guard, verdict, .. } => {
             let guards = &release.phase(*phase).guards;
             if let Some(index) = guards.iter().position(|known| known.id == *guard) {
                 phase_mut(release, *phase).guards[index] = GuardProgress {
@@ -171,7 +171,7 @@ fn happen(release: &mut Release, revision: Revision, time: Timestamp, event: &Re
             release.progress.stage = Stage::Over { reason: *reason, time };
         }
         Happened::Aborted { reason } => revert(release, *reason, time, PhaseState::Aborted),
-        Happened::Failed { reason } => revert(release, *reason, time, PhaseState::Failed),
+        Happened::Failed { reason, .. } => revert(release, *reason, time, PhaseState::Failed),
     }
 }
 

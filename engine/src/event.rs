@@ -157,6 +157,9 @@ pub enum Happened {
         guard: GuardId,
         /// What it says.
         verdict: GuardVerdict,
+        /// Set if its time ran out.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        timer: Option<TimerRecord>,
     },
     /// The phase is done.
     PhaseSucceeded {
@@ -199,6 +202,9 @@ pub enum Happened {
     Failed {
         /// Why.
         reason: EndReason,
+        /// Set if a timer did it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        timer: Option<TimerRecord>,
     },
 }
 

@@ -278,23 +278,22 @@ fn details_of(release: &Release, happened: &Happened) -> BTreeMap<String, String
         Happened::BakeAdjusted { remaining, .. } => {
             BTreeMap::from([("bakeRemaining".to_owned(), remaining.to_string())])
         }
-        Happened::GuardReported { guard, verdict, .. } => {
+        Happened::GuardReported { guard, verdict, timer, .. } => {
             let verdict = match verdict {
                 GuardVerdict::Pass => "PASS",
                 GuardVerdict::Fail => "FAIL",
             };
-            BTreeMap::from([
-                ("guardId".to_owned(), guard.to_string()),
-                ("verdict".to_owned(), verdict.to_owned()),
-            ])
+            let mut details = timer_details(timer.as_ref());
+            details.insert("guardId".to_owned(), guard.to_string());
+            details.insert("verdict".to_owned(), verdict.to_owned());
+            details
         }
         Happened::Paused { cause, .. } => cause_details(cause),
-        Happened::Succeeded { reason }
-        | Happened::Aborted { reason }
-        | Happened::Failed { reason } => {
-            let name = end_reason_to_wire(*reason).as_str_name();
-            let name = name.trim_start_matches("END_REASON_").to_owned();
-            BTreeMap::from([("endReason".to_owned(), name)])
+        Happened::Succeeded { reason } | Happened::Aborted { reason } => end_details(*reason),
+        Happened::Failed { reason, timer } => {
+            let mut details = timer_details(timer.as_ref());
+            details.extend(end_details(*reason));
+            details
         }
         Happened::PhaseEntered { .. }
         | Happened::WindowRescheduled { .. }
@@ -303,6 +302,12 @@ fn details_of(release: &Release, happened: &Happened) -> BTreeMap<String, String
         | Happened::PhaseSkipped { .. }
         | Happened::Unpaused { .. } => BTreeMap::new(),
     }
+}
+
+fn end_details(reason: EndReason) -> BTreeMap<String, String> {
+    let name = end_reason_to_wire(reason).as_str_name();
+    let name = name.trim_start_matches("END_REASON_").to_owned();
+    BTreeMap::from([("endReason".to_owned(), name)])
 }
 
 fn timer_details(timer: Option<&TimerRecord>) -> BTreeMap<String, String> {

@@ -24,7 +24,8 @@ pub(super) fn report(
     let guard = find_guard(&release, phase, guard_id)?;
     check_reportable(&release, phase, verdict)?;
     draft.is_about(id);
-    draft.emit(id, Happened::GuardReported { phase, guard: guard_id.clone(), verdict });
+    draft
+        .emit(id, Happened::GuardReported { phase, guard: guard_id.clone(), verdict, timer: None });
     match verdict {
         GuardVerdict::Fail => draft.guards_failed(id, &[guard]),
         GuardVerdict::Pass => {
@@ -42,7 +43,7 @@ impl Draft {
     /// Acts on guards that failed together. Ending the release wins over holding it.
     pub(super) fn guards_failed(&mut self, id: &ReleaseId, guards: &[&Guard]) {
         if guards.iter().any(|guard| guard.on_fail == OnFail::Fail) {
-            self.emit(id, Happened::Failed { reason: EndReason::GuardFailed });
+            self.emit(id, Happened::Failed { reason: EndReason::GuardFailed, timer: None });
         } else if let Some(guard) = guards.first() {
             self.hold(id, PauseCause::Guard(guard.id.clone()));
         }

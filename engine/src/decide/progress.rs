@@ -59,10 +59,10 @@ impl Draft {
         while let Some(next) = self.next_to_start(flag) {
             let id = next.id();
             let settled = self.state().flag(flag).map(|flag| flag.spec_revision);
+            let timer = self.take_timer(id);
             if next.proposal.base.is_some_and(|base| Some(base) != settled) {
-                self.emit(id, Happened::Failed { reason: EndReason::BaseChanged });
+                self.emit(id, Happened::Failed { reason: EndReason::BaseChanged, timer });
             } else {
-                let timer = self.take_timer(id);
                 self.emit(id, Happened::Started { timer });
                 self.enter(id, PhaseIndex::FIRST);
             }

@@ -71,7 +71,8 @@ fn act(draft: &mut Draft, release: &Arc<Release>, kind: TimerKind) {
     match kind {
         TimerKind::Start => {}
         TimerKind::Expiry => {
-            draft.emit(id, Happened::Failed { reason: EndReason::ApprovalExpired });
+            let timer = draft.take_timer(id);
+            draft.emit(id, Happened::Failed { reason: EndReason::ApprovalExpired, timer });
         }
         TimerKind::Window => look_at_window(draft, release, phase),
         TimerKind::Bake => {
@@ -117,8 +118,11 @@ fn time_out_guards(draft: &mut Draft, release: &Release, phase: PhaseIndex) {
     let expired: Vec<(&Guard, Span)> = owing(release, phase).filter_map(expired).collect();
     for (guard, limit) in &expired {
         let voice = draft.voice.saying(format!("no PASS within {limit} after the bake"));
-        let (guard, verdict) = (guard.id.clone(), GuardVerdict::Fail);
-        draft.emit_as(release.id(), voice, Happened::GuardReported { phase, guard, verdict });
+        let scheduled_for = *since + *limit;
+        let timer = TimerRecord { scheduled_for, late: draft.now().since(scheduled_for) };
+        let (guard, verdict, timer) = (guard.id.clone(), GuardVerdict::Fail, Some(timer));
+        let happened = Happened::GuardReported { phase, guard, verdict, timer };
+        draft.emit_as(release.id(), voice, happened);
     }
     let guards: Vec<&Guard> = expired.into_iter().map(|(guard, _)| guard).collect();
     draft.guards_failed(release.id(), &guards);

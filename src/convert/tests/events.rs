@@ -116,12 +116,16 @@ fn everything_that_happens_has_a_type_a_phase_and_details() {
     let guard = GuardId::parse("latency").unwrap();
     for (verdict, text) in [(GuardVerdict::Pass, "PASS"), (GuardVerdict::Fail, "FAIL")] {
         check(
-            Happened::GuardReported { phase, guard: guard.clone(), verdict },
+            Happened::GuardReported { phase, guard: guard.clone(), verdict, timer: None },
             Type::GuardReported,
             "canary",
             &format!("guardId=latency verdict={text}"),
         );
     }
+    let timed_out =
+        Happened::GuardReported { phase, guard: guard.clone(), verdict: GuardVerdict::Fail, timer };
+    let details = format!("guardId=latency {late} verdict=FAIL");
+    check(timed_out, Type::GuardReported, "canary", &details);
     check(Happened::PhaseSucceeded { phase, timer }, Type::PhaseSucceeded, "canary", late);
     check(Happened::PhaseSkipped { phase, bypass: Bypass::None }, Type::PhaseSkipped, "canary", "");
     check(
@@ -143,7 +147,7 @@ fn everything_that_happens_has_a_type_a_phase_and_details() {
 fn the_last_event_says_why_a_release_ended() {
     let succeeded = |reason| Happened::Succeeded { reason };
     let aborted = |reason| Happened::Aborted { reason };
-    let failed = |reason| Happened::Failed { reason };
+    let failed = |reason| Happened::Failed { reason, timer: None };
     let check = |happened, event_type, reason: &str| {
         check(happened, event_type, "", &format!("endReason={reason}"));
     };

@@ -403,7 +403,7 @@ fn happenings() -> Vec<Happened> {
         Happened::PhaseApplied { phase, bake_ends: time(9) },
         Happened::BakeElapsed { phase, ended: time(9), timer },
         Happened::BakeAdjusted { phase, remaining: Span::from_secs(1), ends: Some(time(4)) },
-        Happened::GuardReported { phase, guard, verdict: GuardVerdict::Fail },
+        Happened::GuardReported { phase, guard, verdict: GuardVerdict::Fail, timer: None },
         Happened::PhaseSucceeded { phase, timer },
         Happened::PhaseSkipped { phase, bypass: Bypass::None },
         Happened::PhaseSkipped { phase, bypass: Bypass::OnRecord },
@@ -415,7 +415,7 @@ fn happenings() -> Vec<Happened> {
     all.extend(REASONS.map(|reason| match reason.state() {
         ReleaseState::Succeeded => Happened::Succeeded { reason },
         ReleaseState::Aborted => Happened::Aborted { reason },
-        ReleaseState::Failed => Happened::Failed { reason },
+        ReleaseState::Failed => Happened::Failed { reason, timer: None },
         ReleaseState::Pending
         | ReleaseState::AwaitingApproval
         | ReleaseState::AwaitingWindow
