@@ -35,6 +35,9 @@ pub(super) fn fire(state: &State, fire: &Fire, now: Timestamp) -> Option<Commit>
     match fire.lateness {
         Lateness::Hold(overdue) if kind.may_grow_exposure() => {
             hold(&mut draft, release, overdue);
+            // Nothing else starts in its place: a release that came due in the same absence has a
+            // timer of its own, which fires next and may be too late as well.
+            return draft.close();
         }
         Lateness::Hold(_) | Lateness::Accepted => {
             let late = |at| TimerRecord { scheduled_for: at, late: now.since(at) };
