@@ -32,7 +32,6 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Server;
-use uuid::Uuid;
 
 /// Opens a store, which may take seconds.
 pub type OpenStore = Box<dyn FnOnce() -> Result<Box<dyn Store>, store::Error> + Send>;
@@ -58,7 +57,7 @@ impl Parts {
             ClockSource::System => Arc::new(SystemClock),
             ClockSource::Manual { start } => Arc::new(ManualClock::new(start)),
         };
-        let fresh = StoreId(Uuid::new_v4());
+        let fresh = StoreId::fresh();
         let open_store: OpenStore = match config.data.clone() {
             Data::Dir(dir) => Box::new(move || Ok(Box::new(store::sled::open(&dir, fresh)?))),
             Data::Memory => Box::new(move || {

@@ -2,7 +2,7 @@
 //! safe or makes no sense. Reading it from flags, files or the environment is somebody else's work.
 
 use crate::{driver, watch};
-use phasegate_engine::{
+pub use phasegate_engine::{
     targeting::Bucketing,
     time::{Span, Timestamp},
 };

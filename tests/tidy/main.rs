@@ -129,7 +129,10 @@ fn time_is_read_in_the_clock_and_nowhere_else() {
 fn the_server_s_rooms_depend_downwards_only() {
     // For each room, what its files must not name.
     let forbidden: &[(&str, &[&str])] = &[
-        ("store", &["crate::driver", "crate::watch", "crate::grpc", "crate::app", "tonic::", "v1::"]),
+        (
+            "store",
+            &["crate::driver", "crate::watch", "crate::grpc", "crate::app", "tonic::", "v1::"],
+        ),
         ("driver", &["crate::grpc", "crate::app", "tonic::", "phasegate_api"]),
         ("watch", &["crate::grpc", "crate::app", "tonic::", "phasegate_api"]),
         ("grpc", &["crate::app", "sled"]),

@@ -74,7 +74,7 @@ impl Error {
         match self {
             Self::Config(_) => ExitCode::Config,
             Self::Listen { .. } => ExitCode::Unavailable,
-            Self::Open(error) | Self::Recover(driver::OpenError::Store(error)) => of_store(error),
+            Self::Open(error) | Self::Recover(driver::OpenError::Store(error)) => error.into(),
             Self::Recover(driver::OpenError::Inconsistent(_)) => ExitCode::Damaged,
             Self::Writer(driver::Failure::Store(_)) => ExitCode::Io,
             Self::Recover(driver::OpenError::Thread(_)) | Self::Thread(_) => ExitCode::Unavailable,
@@ -85,15 +85,17 @@ impl Error {
     }
 }
 
-fn of_store(error: &store::Error) -> ExitCode {
-    match error {
-        store::Error::Locked { .. } => ExitCode::InUse,
-        store::Error::Foreign { .. }
-        | store::Error::Format { .. }
-        | store::Error::Exposed { .. } => ExitCode::Config,
-        store::Error::Damaged(_) => ExitCode::Damaged,
-        store::Error::Full(_) => ExitCode::NoSpace,
-        store::Error::Io { .. } | store::Error::Failed => ExitCode::Io,
-        store::Error::Rejected(_) => ExitCode::Defect,
+impl From<&store::Error> for ExitCode {
+    fn from(error: &store::Error) -> Self {
+        match error {
+            store::Error::Locked { .. } => Self::InUse,
+            store::Error::Foreign { .. }
+            | store::Error::Format { .. }
+            | store::Error::Exposed { .. } => Self::Config,
+            store::Error::Damaged(_) => Self::Damaged,
+            store::Error::Full(_) => Self::NoSpace,
+            store::Error::Io { .. } | store::Error::Failed => Self::Io,
+            store::Error::Rejected(_) => Self::Defect,
+        }
     }
 }

@@ -46,6 +46,13 @@ use uuid::Uuid;
 #[serde(transparent)]
 pub struct StoreId(pub Uuid);
 
+impl StoreId {
+    /// One that no other store has.
+    pub fn fresh() -> Self {
+        Self(Uuid::new_v4())
+    }
+}
+
 impl std::fmt::Display for StoreId {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         self.0.fmt(f)

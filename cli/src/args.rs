@@ -1,0 +1,91 @@
+//! The arguments: every command in one table. Its comments are the help texts.
+
+use crate::{
+    command::{
+        apply::Apply,
+        clock::Clock,
+        demo::Demo,
+        eval::Eval,
+        release::Release,
+        resource::{Delete, Get, KillSwitch, List, Switch},
+        serve::Serve,
+        store::Store,
+    },
+    exit,
+    failure::Failure,
+};
+use clap::{Parser, Subcommand};
+
+/// Rolls changes of feature flags out along pipelines of phases: durably, under control, and watched
+/// live.
+#[derive(Debug, Parser)]
+#[command(
+    name = "phasegate",
+    version,
+    disable_help_subcommand = true,
+    after_long_help = exit::HELP,
+    after_help = "`--help` has more, among it the exit codes."
+)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the server
+    Serve(Box<Serve>),
+    /// See it work: a server, a flag, a release that moves, all in a minute
+    Demo(Demo),
+    /// Make flags and pipelines what their documents say
+    Apply(Apply),
+    /// Show one flag, pipeline or release
+    Get(Get),
+    /// List flags, pipelines or releases
+    List(List),
+    /// Delete a flag or a pipeline, for good
+    Delete(Delete),
+    /// Engage a flag's kill switch: a gate is false, a config its settled default, for everyone
+    Kill(KillSwitch),
+    /// Lift a flag's kill switch
+    Revive(KillSwitch),
+    /// Show what a flag answers, and why
+    Eval(Eval),
+    /// Trigger, look at and steer releases
+    Release(Release),
+    /// Move the clock of a rehearsal (`serve --clock manual`)
+    Clock(Clock),
+    /// Verify, export or import a data directory that no server has open
+    Store(Store),
+}
+
+impl Arguments {
+    pub(crate) async fn run(self) -> Result<(), Failure> {
+        match self.command {
+            Command::Serve(serve) => serve.run().await,
+            // Large, and there is one at a time.
+            Command::Demo(demo) => Box::pin(demo.run()).await,
+            Command::Apply(apply) => apply.run().await,
+            Command::Get(get) => get.run().await,
+            Command::List(list) => list.run().await,
+            Command::Delete(delete) => delete.run().await,
+            Command::Kill(switch) => switch.run(Switch::Engage).await,
+            Command::Revive(switch) => switch.run(Switch::Lift).await,
+            Command::Eval(eval) => eval.run().await,
+            Command::Release(release) => release.run().await,
+            Command::Clock(clock) => clock.run().await,
+            Command::Store(store) => store.run().await,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_table_of_arguments_is_sound() {
+        Arguments::command().debug_assert();
+    }
+}

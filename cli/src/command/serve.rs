@@ -1,0 +1,159 @@
+//! `phasegate serve`: the server.
+
+use crate::{failure::Failure, output, time};
+use chrono::{DateTime, Utc};
+use clap::{Args, ValueEnum};
+use phasegate_server::{
+    app::{self, App},
+    config::{Bucketing, ClockSource, Config, DEFAULT_PORT, Data, Span, Timestamp},
+};
+use std::{future::Future, net::SocketAddr, path::PathBuf, time::Duration};
+use tracing_subscriber::EnvFilter;
+
+#[derive(Args, Debug)]
+pub(crate) struct Serve {
+    /// Where to listen: a loopback address; port 0 takes a free one
+    #[arg(long, env = "PHASEGATE_LISTEN", default_value_t = default_address(), value_name = "ADDR")]
+    listen: SocketAddr,
+    /// Where commits go: a directory of its own, made if it is missing
+    #[arg(long, env = "PHASEGATE_DATA", value_name = "DIR", required_unless_present = "memory")]
+    data: Option<PathBuf>,
+    /// Keep everything in memory and forget it at the end: for rehearsals
+    #[arg(long, conflicts_with = "data")]
+    memory: bool,
+    /// Which clock timers follow: the system's, or one that `phasegate clock` moves
+    #[arg(long, value_enum, default_value_t = ClockKind::System)]
+    clock: ClockKind,
+    /// What a manual clock says at first
+    #[arg(long, value_name = "RFC3339", value_parser = time::parse_instant)]
+    clock_start: Option<DateTime<Utc>>,
+    /// Hold releases whose timer is found later than this; 0s never holds
+    #[arg(long, default_value = "1h", value_parser = time::parse_duration)]
+    hold_if_late_by: Duration,
+    /// How long events are kept
+    #[arg(long, default_value = "7d", value_parser = time::parse_duration)]
+    keep_events: Duration,
+    /// How contexts are hashed into shares
+    #[arg(long, value_enum, default_value_t = BucketingKind::V3)]
+    bucketing: BucketingKind,
+    #[command(flatten)]
+    log: Log,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum ClockKind {
+    /// The system's
+    System,
+    /// Stands still until `phasegate clock advance`
+    Manual,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum BucketingKind {
+    /// The UTF-8 bytes of a text
+    V2,
+    /// Their CBOR encoding
+    V3,
+}
+
+/// How the server logs, to stderr.
+#[derive(Args, Debug)]
+pub(crate) struct Log {
+    /// What is logged, for example `info` or `phasegate_server=debug`
+    #[arg(long = "log", env = "PHASEGATE_LOG", default_value = "info", value_name = "FILTER")]
+    filter: String,
+    /// How a line looks
+    #[arg(long, value_enum, default_value_t = LogFormat::Text)]
+    log_format: LogFormat,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum LogFormat {
+    /// For people
+    Text,
+    /// One JSON object a line
+    Json,
+}
+
+fn default_address() -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], DEFAULT_PORT))
+}
+
+impl Serve {
+    pub(crate) async fn run(self) -> Result<(), Failure> {
+        self.log.start()?;
+        let app = App::bind(self.config()?).await?;
+        let stop = async {
+            // Without signals there is nobody to ask for an orderly end; the server runs on.
+            if app::terminated().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        };
+        serve(app, stop, |address| output::print(&format!("listening on http://{address}\n"))).await
+    }
+
+    fn config(&self) -> Result<Config, Failure> {
+        let data = match (&self.data, self.memory) {
+            (Some(dir), false) => Data::Dir(dir.clone()),
+            (None, _) | (Some(_), true) => Data::Memory,
+        };
+        let mut config = Config::new(data);
+        config.listen = self.listen;
+        config.clock = match (self.clock, self.clock_start) {
+            (ClockKind::System, None) => ClockSource::System,
+            (ClockKind::System, Some(_)) => {
+                let problem = "--clock-start goes only with --clock=manual";
+                return Err(Failure::Usage(problem.to_owned()));
+            }
+            (ClockKind::Manual, start) => {
+                let start = start.unwrap_or_else(time::local_now);
+                ClockSource::Manual { start: Timestamp::from_millis(start.timestamp_millis()) }
+            }
+        };
+        config.bucketing = match self.bucketing {
+            BucketingKind::V2 => Bucketing::V2,
+            BucketingKind::V3 => Bucketing::V3,
+        };
+        config.driver.timers.hold_if_late_by = span(self.hold_if_late_by);
+        config.driver.retention.events = span(self.keep_events);
+        Ok(config)
+    }
+}
+
+fn span(duration: Duration) -> Span {
+    Span::from_millis(i64::try_from(duration.as_millis()).unwrap_or(i64::MAX))
+}
+
+/// Runs a server until `stop`, and says where it listens once it serves.
+pub(crate) async fn serve(
+    mut app: App,
+    stop: impl Future<Output = ()>,
+    announce: impl FnOnce(SocketAddr) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    let address = app.local_addr();
+    let serving = app.when_serving();
+    let announced = async {
+        match serving.await {
+            Ok(()) => announce(address),
+            // It ended before: the server itself says why.
+            Err(_) => Ok(()),
+        }
+    };
+    let (served, announced) = tokio::join!(app.serve(stop), announced);
+    served?;
+    announced
+}
+
+impl Log {
+    /// From here on this process logs to stderr.
+    fn start(&self) -> Result<(), Failure> {
+        let filter = EnvFilter::try_new(&self.filter)
+            .map_err(|error| Failure::Usage(format!("--log {}: {error}", self.filter)))?;
+        let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+        match self.log_format {
+            LogFormat::Text => log.init(),
+            LogFormat::Json => log.json().init(),
+        }
+        Ok(())
+    }
+}

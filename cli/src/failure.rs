@@ -1,0 +1,183 @@
+//! What a command fails with: what happened, what to do next, and the exit code.
+
+use crate::{
+    document::{self, Document},
+    exit::Exit,
+    hint,
+};
+use phasegate_client::Error;
+use phasegate_server::{app, store::tools};
+use std::{error::Error as StdError, fmt, io};
+
+/// Why a command did not do what it was asked for.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// A call failed.
+    Call(Box<Error>),
+    /// A call about a document failed; `lines` say where in the file.
+    InDocument { error: Box<Error>, lines: Vec<String> },
+    /// A document could not be read.
+    Document(document::Error),
+    /// The arguments make no sense, which only showed later.
+    Usage(String),
+    /// What was waited for cannot come any more.
+    EndedOtherwise(String),
+    /// What was waited for did not come.
+    TimedOut(String),
+    /// The output could not be written.
+    Output(io::Error),
+    /// The server did not start, or did not go on.
+    Server(Box<app::Error>),
+    /// A tool for stores did not do what it should.
+    Store(Box<tools::Error>),
+    /// A store contradicts itself in so many places.
+    Unsound(usize),
+    /// Something of the machine failed.
+    Machine { doing: &'static str, source: io::Error },
+}
+
+impl Failure {
+    /// A call about a document failed: says where in the file.
+    pub(crate) fn in_document(document: &Document, error: Error) -> Self {
+        let lines = match &error.violations[..] {
+            [] => vec![format!("{}: {error}", document.place())],
+            violations => violations.iter().map(|wrong| document.locate(wrong)).collect(),
+        };
+        Self::InDocument { error: Box::new(error), lines }
+    }
+
+    pub(crate) fn exit(&self) -> Exit {
+        match self {
+            Self::Call(error) | Self::InDocument { error, .. } if error.is_unreachable() => {
+                Exit::Unreachable
+            }
+            Self::Call(_) | Self::InDocument { .. } => Exit::Refused,
+            Self::Document(document::Error::Read { .. }) => Exit::NoInput,
+            Self::Document(
+                document::Error::EmptyDirectory(_)
+                | document::Error::Empty(_)
+                | document::Error::Wrong { .. },
+            ) => Exit::Data,
+            Self::Usage(_) => Exit::Usage,
+            Self::Server(error) => error.exit_code().into(),
+            Self::Store(error) => match &**error {
+                tools::Error::Store(error) => app::ExitCode::from(error).into(),
+                tools::Error::Read(_) => Exit::NoInput,
+                tools::Error::Write(_) => Exit::Io,
+                tools::Error::Line { .. }
+                | tools::Error::CutOff { .. }
+                | tools::Error::Changed
+                | tools::Error::Unsound { .. } => Exit::Data,
+            },
+            Self::Unsound(_) => Exit::Data,
+            Self::EndedOtherwise(_) => Exit::EndedOtherwise,
+            Self::TimedOut(_) => Exit::TimedOut,
+            // Whoever read the output has seen enough.
+            Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => Exit::Done,
+            Self::Output(_) | Self::Machine { .. } => Exit::Io,
+        }
+    }
+
+    /// Says it on stderr: what happened, and what to do next.
+    pub(crate) fn report(&self) {
+        if self.exit() == Exit::Done {
+            return;
+        }
+        eprintln!("error: {self}");
+        let mut cause = self.source();
+        while let Some(error) = cause {
+            eprintln!("  because: {error}");
+            cause = error.source();
+        }
+        if let Some(next) = self.next_step() {
+            eprintln!("  next: {next}");
+        }
+    }
+
+    fn next_step(&self) -> Option<String> {
+        match self {
+            Self::Call(error) | Self::InDocument { error, .. } => hint::next_step(error),
+            Self::Document(document::Error::Wrong { .. }) => {
+                Some("examples/ has documents to start from".to_owned())
+            }
+            Self::Document(
+                document::Error::Read { .. }
+                | document::Error::EmptyDirectory(_)
+                | document::Error::Empty(_),
+            )
+            | Self::Usage(_)
+            | Self::Server(_)
+            | Self::Store(_)
+            | Self::Unsound(_)
+            | Self::EndedOtherwise(_)
+            | Self::TimedOut(_)
+            | Self::Output(_)
+            | Self::Machine { .. } => None,
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Call(error) => error.fmt(f),
+            Self::InDocument { lines, .. } => f.write_str(&lines.join("\n       ")),
+            Self::Document(error) => error.fmt(f),
+            Self::Usage(text) | Self::EndedOtherwise(text) | Self::TimedOut(text) => {
+                f.write_str(text)
+            }
+            Self::Server(error) => error.fmt(f),
+            Self::Store(error) => error.fmt(f),
+            Self::Unsound(total) => write!(f, "the store is not sound: {total} findings"),
+            Self::Output(_) => f.write_str("cannot write the output"),
+            Self::Machine { doing, .. } => write!(f, "cannot {doing}"),
+        }
+    }
+}
+
+impl StdError for Failure {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        match self {
+            Self::Document(error) => error.source(),
+            Self::Server(error) => error.source(),
+            Self::Store(error) => error.source(),
+            Self::Output(error) | Self::Machine { source: error, .. } => Some(error),
+            Self::Call(_)
+            | Self::InDocument { .. }
+            | Self::Usage(_)
+            | Self::Unsound(_)
+            | Self::EndedOtherwise(_)
+            | Self::TimedOut(_) => None,
+        }
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::Call(Box::new(error))
+    }
+}
+
+impl From<document::Error> for Failure {
+    fn from(error: document::Error) -> Self {
+        Self::Document(error)
+    }
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        Self::Output(error)
+    }
+}
+
+impl From<app::Error> for Failure {
+    fn from(error: app::Error) -> Self {
+        Self::Server(Box::new(error))
+    }
+}
+
+impl From<tools::Error> for Failure {
+    fn from(error: tools::Error) -> Self {
+        Self::Store(Box::new(error))
+    }
+}
