@@ -175,6 +175,30 @@ fn links_between_documents_lead_somewhere() {
 }
 
 #[test]
+fn every_promise_has_the_tests_that_it_names() {
+    let text = read(&root().join("docs/guarantees.md"));
+    let rows: Vec<&str> = text.lines().filter(|line| line.starts_with("| ")).collect();
+    let sources: Vec<String> = files(".rs").iter().map(|path| read(path)).collect();
+    let mut named = 0;
+    for row in rows {
+        let Some(tests) = row.trim_end_matches('|').rsplit('|').next() else { continue };
+        if tests.trim() == "tests" {
+            continue;
+        }
+        assert!(tests.contains('`'), "no test in: {row}");
+        for test in tests.split(',').map(|name| name.trim().trim_matches('`')) {
+            let definition = format!("fn {test}(");
+            assert!(
+                sources.iter().any(|source| source.contains(&definition)),
+                "docs/guarantees.md names {test}, which is not there"
+            );
+            named += 1;
+        }
+    }
+    assert!(named > 20, "the table was not found");
+}
+
+#[test]
 fn every_crate_forbids_unsafe_code_through_the_workspace() {
     for path in files("Cargo.toml") {
         let text = read(&path);
