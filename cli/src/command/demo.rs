@@ -164,7 +164,7 @@ impl Demo {
         let (name, phase_id) = (release.name.clone(), release.current_phase_id.clone());
         print(&format!(
             "\n  It stops here: phase {phase_id} needs an approval, and not from ann, who triggered \
-             it.\n  A person would type:\n\n    phasegate release approve {} --phase {phase_id} --as bob\n\n",
+             it.\n  A person would type:\n\n    phasegate release approve {} {phase_id} --as bob\n\n",
             id(&name)
         ))?;
         if self.interactive {

@@ -1,0 +1,246 @@
+//! The program as a person or a script meets it: output, exit codes, and the tutorial, executed.
+
+#![allow(clippy::unwrap_used, reason = "these are tests")]
+
+use std::{
+    io::{BufRead as _, BufReader, Write as _},
+    path::{Path, PathBuf},
+    process::{Child, Command, Output, Stdio},
+};
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_phasegate");
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
+}
+
+/// A server in memory whose clock stands still on a Monday at 6:00 UTC.
+struct Server {
+    child: Child,
+    address: String,
+}
+
+impl Server {
+    fn start(arguments: &[&str]) -> Self {
+        let mut child = Command::new(PROGRAM)
+            .args(["serve", "--listen", "127.0.0.1:0", "--log", "error"])
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let line = lines.next().expect("it says where it listens").unwrap();
+        let address = line.strip_prefix("listening on ").unwrap().to_owned();
+        Self { child, address }
+    }
+
+    fn rehearsal() -> Self {
+        Self::start(&["--memory", "--clock=manual", "--clock-start", "2030-06-17T06:00:00Z"])
+    }
+
+    fn run(&self, arguments: &[&str]) -> Output {
+        self.command(PROGRAM).args(arguments).output().unwrap()
+    }
+
+    fn command(&self, program: &str) -> Command {
+        let mut command = Command::new(program);
+        command.current_dir(root()).env("PHASEGATE_ADDRESS", &self.address).stdin(Stdio::null());
+        command
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // Its memory is all it had; a kill is as good as a farewell.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+fn code(output: &Output) -> i32 {
+    output.status.code().unwrap()
+}
+
+#[test]
+fn the_tutorial_does_what_it_says() {
+    let tutorial = std::fs::read_to_string(root().join("docs/tutorial.md")).unwrap();
+    let server = Server::rehearsal();
+    let path = format!(
+        "{}:{}",
+        Path::new(PROGRAM).parent().unwrap().display(),
+        std::env::var("PATH").unwrap()
+    );
+    let mut printed = String::new();
+    let mut checked = 0;
+    let mut lines = tutorial.lines();
+    while let Some(line) = lines.next() {
+        let block = |lines: &mut std::str::Lines<'_>| -> Vec<String> {
+            lines.take_while(|line| *line != "```").map(str::to_owned).collect()
+        };
+        match line {
+            "```sh" => {
+                let script = block(&mut lines).join("\n");
+                let mut bash = server.command("bash");
+                let output =
+                    bash.args(["-euo", "pipefail", "-c", &script]).env("PATH", &path).output();
+                let output = output.unwrap();
+                assert!(
+                    output.status.success(),
+                    "{script}\n{}{}",
+                    text(&output.stdout),
+                    text(&output.stderr)
+                );
+                printed.push_str(&text(&output.stdout));
+            }
+            "```text" => {
+                for shown in block(&mut lines) {
+                    let found = printed.lines().any(|line| line.trim_end() == shown);
+                    assert!(
+                        found,
+                        "the tutorial shows\n{shown}\nand nothing printed it:\n{printed}"
+                    );
+                    checked += 1;
+                }
+            }
+            _ => {}
+        }
+    }
+    assert!(checked > 10, "the tutorial shows what is printed");
+}
+
+#[test]
+fn the_demo_runs_to_its_end() {
+    let output = Command::new(PROGRAM).args(["demo", "--exit"]).output().unwrap();
+    let shown = text(&output.stdout);
+    assert_eq!(code(&output), 0, "{shown}{}", text(&output.stderr));
+    for expected in [
+        "listens on http://127.0.0.1:",
+        "It stops here: phase everyone needs an approval",
+        "approved by bob",
+        "succeeded: all phases done",
+        "100 of 100 others in prod on",
+        "phasegate.v1.ReleaseService/GetRelease",
+    ] {
+        assert!(shown.contains(expected), "no {expected:?} in\n{shown}");
+    }
+}
+
+#[test]
+fn a_refusal_says_what_to_do_next_and_exits_with_1() {
+    let server = Server::rehearsal();
+    let files = ["-f", "examples/week/pipeline.yaml", "-f", "examples/week/flag.yaml"];
+    assert_eq!(code(&server.run(&[&["apply"], &files[..]].concat())), 0);
+    let trigger = ["release", "trigger", "-f", "examples/week/release.yaml", "--id", "r"];
+    assert_eq!(code(&server.run(&trigger)), 0);
+    let output = server.run(&["release", "unpause", "r"]);
+    assert_eq!(code(&output), 1);
+    let said = text(&output.stderr);
+    assert!(said.contains("[NOT_PAUSED]") && output.stdout.is_empty(), "{said}");
+    let output = server.run(&["release", "get", "none"]);
+    assert_eq!(code(&output), 1);
+    assert!(text(&output.stderr).contains("next: "), "{}", text(&output.stderr));
+}
+
+#[test]
+fn json_is_proto_json_and_goes_to_stdout_alone() {
+    let server = Server::rehearsal();
+    assert_eq!(code(&server.run(&["apply", "-f", "examples/week"])), 0);
+    let releases = server.run(&["release", "list", "-o", "json"]);
+    assert!(!text(&releases.stdout).contains("releases/"), "applying triggers nothing");
+    let output = server.run(&["get", "flags/search.ranking", "-o", "json"]);
+    let flag: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(flag["name"], "flags/search.ranking");
+    assert_eq!(flag["dynamicConfig"]["defaultValue"]["model"], "classic");
+    assert!(output.stderr.is_empty());
+}
+
+#[test]
+fn a_malformed_document_is_said_with_file_and_line_and_exits_with_65() {
+    let server = Server::rehearsal();
+    let dir = tempfile::tempdir().unwrap();
+    let check = |name: &str, content: &str, expected: &[&str]| {
+        let path = dir.path().join(name);
+        std::fs::File::create(&path).unwrap().write_all(content.as_bytes()).unwrap();
+        let output = server.run(&["apply", "-f", path.to_str().unwrap()]);
+        let said = text(&output.stderr);
+        for part in expected {
+            assert!(said.contains(part), "no {part:?} in {said}");
+        }
+        code(&output)
+    };
+    let broken = "kind: Flag\nname: flags/a\nfeatureGate: {defaultValue: [true\n";
+    assert_eq!(check("broken.yaml", broken, &["broken.yaml:"]), 65);
+    let typo = "kind: Flag\nname: flags/a\nfeatureGate:\n  defaultVale: true\n";
+    assert_eq!(check("typo.yaml", typo, &["typo.yaml:4", "defaultVale"]), 65);
+    let limit =
+        "kind: Pipeline\nname: pipelines/p\nphases:\n  - id: Bad Id\n    rules: [{id: a}]\n";
+    assert_eq!(check("limit.yaml", limit, &["limit.yaml:4"]), 1, "the server's own answer");
+}
+
+#[test]
+fn every_failure_to_start_has_its_exit_code_and_a_message() {
+    let check = |arguments: &[&str], expected: i32, part: &str| {
+        let output = Command::new(PROGRAM).arg("serve").args(arguments).output().unwrap();
+        let said = text(&output.stderr);
+        assert_eq!(code(&output), expected, "{said}");
+        assert!(said.contains(part), "no {part:?} in {said}");
+    };
+    check(&["--memory", "--listen", "0.0.0.0:0"], 78, "loopback");
+    check(&["--memory", "--clock-start", "2030-01-01T00:00:00Z"], 2, "--clock=manual");
+    check(&["--memory", "--keep-events", "5s"], 78, "at least 1 hour");
+    let dir = tempfile::tempdir().unwrap();
+    let foreign = dir.path().join("foreign");
+    std::fs::create_dir(&foreign).unwrap();
+    std::fs::write(foreign.join("letter.txt"), "dear").unwrap();
+    let foreign = foreign.to_str().unwrap();
+    check(&["--listen", "127.0.0.1:0", "--data", foreign], 78, "no data directory");
+    let data = dir.path().join("data");
+    let data = data.to_str().unwrap();
+    let server = Server::start(&["--data", data]);
+    check(&["--listen", "127.0.0.1:0", "--data", data], 75, "in use");
+    let taken = server.address.trim_start_matches("http://").to_owned();
+    check(&["--memory", "--listen", &taken], 69, "cannot listen");
+    let unreachable = Command::new(PROGRAM)
+        .args(["list", "flags", "--address", "http://127.0.0.1:1"])
+        .output()
+        .unwrap();
+    assert_eq!(code(&unreachable), 69);
+}
+
+#[test]
+fn a_store_is_verified_exported_and_imported() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    let server = Server::start(&["--data", &at("a")]);
+    let files = ["apply", "-f", "examples/week/pipeline.yaml", "-f", "examples/week/flag.yaml"];
+    assert_eq!(code(&server.run(&files)), 0);
+    let store =
+        |arguments: &[&str]| Command::new(PROGRAM).arg("store").args(arguments).output().unwrap();
+    assert_eq!(code(&store(&["verify", "--data", &at("a")])), 75, "the server has it");
+    drop(server);
+    let verified = store(&["verify", "--data", &at("a")]);
+    assert_eq!(code(&verified), 0, "{}", text(&verified.stderr));
+    assert!(text(&verified.stdout).starts_with("sound: "));
+    assert_eq!(code(&store(&["export", "--data", &at("a"), "--to", &at("x.jsonl")])), 0);
+    assert_eq!(code(&store(&["import", "--data", &at("b"), "--from", &at("x.jsonl")])), 0);
+    let server = Server::start(&["--data", &at("b")]);
+    assert_eq!(code(&server.run(&["get", "flags/search.ranking"])), 0);
+    drop(server);
+    let whole = std::fs::read_to_string(at("x.jsonl")).unwrap();
+    std::fs::write(at("cut.jsonl"), &whole[..whole.len() / 2]).unwrap();
+    assert_eq!(code(&store(&["import", "--data", &at("c"), "--from", &at("cut.jsonl")])), 65);
+}
+
+#[test]
+fn a_server_that_is_told_to_stop_stops_and_says_so_with_0() {
+    let mut server = Server::rehearsal();
+    let pid = server.child.id().to_string();
+    assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+    let status = server.child.wait().unwrap();
+    assert_eq!(status.code(), Some(0));
+}
