@@ -4,7 +4,7 @@
 use super::{
     apply::{self, Mode},
     serve::serve,
-    watch::View,
+    watch::{View, message},
 };
 use crate::{
     document::{self, Document, Resource},
@@ -14,7 +14,7 @@ use crate::{
 };
 use clap::Args;
 use phasegate_api::v1::{self, ReleaseState};
-use phasegate_client::{Client, Position, ReleaseUpdate};
+use phasegate_client::Client;
 use phasegate_server::{
     app::{self, App},
     config::{Config, Data},
@@ -128,23 +128,7 @@ impl Demo {
         let mut view = View::default();
         let mut applied = 0;
         while let Some(update) = watch.next().await {
-            let (release, events, position, server_time) = match update? {
-                ReleaseUpdate::Snapshot { release, position, server_time } => {
-                    (release, Vec::new(), position, server_time)
-                }
-                ReleaseUpdate::Change { release, events, position, server_time } => {
-                    (release, events, position, server_time)
-                }
-                ReleaseUpdate::Bookmark { .. } | _ => continue,
-            };
-            let Position { revision, store_id } = position;
-            let message = v1::WatchReleaseResponse {
-                revision,
-                store_id,
-                server_time,
-                release: Some(*release),
-                events,
-            };
+            let Some(message) = message(update?) else { continue };
             print(&view.show(&message))?;
             let Some(release) = message.release else { continue };
             let now_applied = release.phases.iter().filter(|phase| phase.applied).count();

@@ -116,31 +116,14 @@ async fn watch_one(
     let mut watch = client.watch_release(&name);
     let mut view = View::default();
     while let Some(update) = watch.next().await {
-        let (release, events, position, server_time) = match update? {
-            ReleaseUpdate::Snapshot { release, position, server_time } => {
-                (release, Vec::new(), position, server_time)
-            }
-            ReleaseUpdate::Change { release, events, position, server_time } => {
-                (release, events, position, server_time)
-            }
-            ReleaseUpdate::Interrupted(error) => {
-                interrupted(&error);
-                continue;
-            }
-            ReleaseUpdate::Restarted(error) => {
-                restarted(&error);
-                continue;
-            }
-            ReleaseUpdate::Bookmark { .. } | _ => continue,
-        };
-        let Position { revision, store_id } = position;
-        let message = v1::WatchReleaseResponse {
-            revision,
-            store_id,
-            server_time,
-            release: Some(*release),
-            events,
-        };
+        let update = update?;
+        if let ReleaseUpdate::Interrupted(error) = &update {
+            interrupted(error);
+        }
+        if let ReleaseUpdate::Restarted(error) = &update {
+            restarted(error);
+        }
+        let Some(message) = message(update) else { continue };
         output.change(&message, || view.show(&message))?;
         let Some(release) = &message.release else { continue };
         match until.distance(release) {
@@ -151,6 +134,25 @@ async fn watch_one(
     }
     // A resumed watch may end without another message; the last one was judged already.
     Ok(())
+}
+
+/// A snapshot or a change, as the server sent it. Anything else shows nothing.
+pub(crate) fn message(update: ReleaseUpdate) -> Option<v1::WatchReleaseResponse> {
+    let (release, events, position, server_time) = match update {
+        ReleaseUpdate::Snapshot { release, position, server_time } => {
+            (release, Vec::new(), position, server_time)
+        }
+        ReleaseUpdate::Change { release, events, position, server_time } => {
+            (release, events, position, server_time)
+        }
+        ReleaseUpdate::Bookmark { .. }
+        | ReleaseUpdate::Interrupted(_)
+        | ReleaseUpdate::Restarted(_)
+        | _ => return None,
+    };
+    let Position { revision, store_id } = position;
+    let release = Some(*release);
+    Some(v1::WatchReleaseResponse { revision, store_id, server_time, release, events })
 }
 
 /// Says that a stream broke, unless that is how streams end.

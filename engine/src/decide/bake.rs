@@ -1,6 +1,6 @@
 //! What a caller may do about the window and the bake of the current phase.
 
-use super::{check_current, check_etag, check_not_paused, draft::Draft, find, find_phase, refuse};
+use super::{check_not_paused, draft::Draft, find_at, refuse};
 use crate::{
     command::Expected,
     event::Happened,
@@ -16,10 +16,7 @@ pub(super) fn override_window(
     expected: Expected,
     phase_id: &PhaseId,
 ) -> Result<(), Refusal> {
-    let release = find(draft.state(), id)?;
-    find_phase(&release, phase_id)?;
-    check_etag(&release, expected)?;
-    let phase = check_current(&release, phase_id)?;
+    let (release, phase) = find_at(draft.state(), id, expected, phase_id)?;
     check_not_paused(&release)?;
     let Stage::Running { wait: Wait::Window { .. }, .. } = &release.progress.stage else {
         let why = ReleaseRefusal::PhaseNotAwaitingWindow(phase_id.clone());
@@ -40,10 +37,7 @@ pub(super) fn adjust(
     phase_id: &PhaseId,
     remaining: Span,
 ) -> Result<(), Refusal> {
-    let release = find(draft.state(), id)?;
-    find_phase(&release, phase_id)?;
-    check_etag(&release, expected)?;
-    let phase = check_current(&release, phase_id)?;
+    let (release, phase) = find_at(draft.state(), id, expected, phase_id)?;
     match &release.progress.stage {
         Stage::Running { wait: Wait::Bake { .. } | Wait::Guards { .. }, .. } => {
             draft.is_about(id);

@@ -1,9 +1,9 @@
 //! Leaving: skip a phase, abort, give the change to everyone.
 
 use super::{
-    check_current, check_etag, check_not_over, check_not_paused, check_started,
+    check_etag, check_not_over, check_not_paused, check_started,
     draft::Draft,
-    find, find_phase,
+    find, find_at,
     progress::{Window, window},
     refuse,
 };
@@ -23,10 +23,7 @@ pub(super) fn skip(
     phase_id: &PhaseId,
     approvals: Gate,
 ) -> Result<(), Refusal> {
-    let release = find(draft.state(), id)?;
-    find_phase(&release, phase_id)?;
-    check_etag(&release, expected)?;
-    let phase = check_current(&release, phase_id)?;
+    let (release, phase) = find_at(draft.state(), id, expected, phase_id)?;
     check_not_paused(&release)?;
     let awaits_approval = release.state() == ReleaseState::AwaitingApproval;
     if awaits_approval && approvals == Gate::Respect {

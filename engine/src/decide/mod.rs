@@ -157,6 +157,20 @@ fn check_current(release: &Release, phase: &PhaseId) -> Result<PhaseIndex, Refus
     }
 }
 
+/// The release that a call is about, as of its etag, and its current phase, which the call names.
+fn find_at(
+    state: &State,
+    id: &ReleaseId,
+    expected: Expected,
+    phase_id: &PhaseId,
+) -> Result<(Arc<Release>, PhaseIndex), Refusal> {
+    let release = find(state, id)?;
+    find_phase(&release, phase_id)?;
+    check_etag(&release, expected)?;
+    let phase = check_current(&release, phase_id)?;
+    Ok((release, phase))
+}
+
 fn check_not_paused(release: &Release) -> Result<(), Refusal> {
     match &release.progress.stage {
         Stage::Paused { .. } => Err(refuse(release, ReleaseRefusal::Paused)),
