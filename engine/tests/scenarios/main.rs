@@ -5,7 +5,7 @@
 //! `== Title` begins a new chapter with an empty store; what stands before the first title is set up
 //! anew for each chapter. `UPDATE=1 cargo test -p phasegate-engine --test scenarios` writes what
 //! comes of the commands into the stories: read the difference before you keep it. Tables are never
-//! written by the machine.
+//! written by the machine; it copies them into `docs/state-machine.md`.
 //!
 //! Times count from a Monday, 00:00 UTC. Before a call is judged the timers of its flag that are due
 //! are committed, as the server does it.
@@ -76,4 +76,23 @@ fn every_cell_of_every_table_holds() {
     let wrong: Vec<String> =
         tables.iter().flat_map(|(path, text)| table::wrong_cells(path, text)).collect();
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn the_reference_shows_the_tables() {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../docs/state-machine.md");
+    let reference = fs::read_to_string(&path).unwrap();
+    let mut shown = reference.clone();
+    for (table, text) in texts(&folder().join("tables")) {
+        let letter = &table.file_stem().unwrap().to_str().unwrap()[..1];
+        let begin = format!("<!-- table {letter} -->\n");
+        let (before, rest) = shown.split_once(&begin).unwrap_or_else(|| panic!("no {begin}"));
+        let (_, after) = rest.split_once("<!-- end -->").expect("the table ends");
+        shown = format!("{before}{begin}{}<!-- end -->{after}", table::as_markdown(&text));
+    }
+    if std::env::var_os("UPDATE").is_some() {
+        fs::write(&path, shown).unwrap();
+    } else {
+        assert_eq!(reference, shown, "UPDATE=1 writes the tables into docs/state-machine.md");
+    }
 }

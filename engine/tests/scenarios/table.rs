@@ -48,6 +48,14 @@ pub(crate) fn wrong_cells(path: &Path, text: &str) -> Vec<String> {
     wrong
 }
 
+/// A table as the reference shows it, with its title.
+pub(crate) fn as_markdown(text: &str) -> String {
+    text.lines().fold(String::new(), |markdown, line| match line.strip_prefix("# ") {
+        Some(title) => markdown + "### " + title + "\n\n",
+        None => markdown + "| " + line + " |\n",
+    })
+}
+
 /// The last row stands for three states.
 fn states(row: &str) -> Vec<&str> {
     match row {

@@ -5,7 +5,7 @@ use phasegate_engine::{
     Command, Refusal, State, apply,
     command::{Call, Fire, Lateness},
     deadline,
-    deadline::{TimerKind, next_due},
+    deadline::next_due,
     decide,
     event::Commit,
     id::{FlagId, ReleaseId},
@@ -15,6 +15,9 @@ use phasegate_engine::{
 
 /// Monday, 2026-03-02T00:00:00Z.
 pub(crate) const BASE: Timestamp = Timestamp::from_millis(1_772_409_600_000);
+
+/// More timers than any line of a story fires.
+const FIRES_MAX: usize = 100;
 
 /// A commit, and the states around it.
 #[derive(Debug)]
@@ -65,11 +68,8 @@ impl World {
         let mut steps = Vec::new();
         while let Some((release, _)) = next_due(&self.state, flag, now) {
             let id = release.id().clone();
-            match self.fire(&id, now) {
-                Outcome::Committed(step) => steps.push(*step),
-                Outcome::Nothing => panic!("a timer that is due does something"),
-                Outcome::Refused(refusal) => panic!("a timer is never refused: {refusal}"),
-            }
+            let outcome = self.fire(&id, now);
+            push_due(&mut steps, outcome);
         }
         steps
     }
@@ -91,11 +91,11 @@ impl World {
         self.decide(&Command::Fire(fire), now)
     }
 
-    /// The timer that is due next of all flags.
-    fn next_due_anywhere(&self, now: Timestamp) -> Option<(ReleaseId, TimerKind, Timestamp)> {
+    /// The release whose timer is due next of all flags, and when it was due.
+    fn next_due_anywhere(&self, now: Timestamp) -> Option<(ReleaseId, Timestamp)> {
         let due = self.state.flags().filter_map(|flag| next_due(&self.state, &flag.id, now));
         let first = due.min_by_key(|(release, timer)| (timer.at, release.proposal.created));
-        first.map(|(release, timer)| (release.id().clone(), timer.kind, timer.at))
+        first.map(|(release, timer)| (release.id().clone(), timer.at))
     }
 
     /// Time goes by: every timer fires at its deadline, also the daily looks.
@@ -103,13 +103,16 @@ impl World {
         let mut steps = Vec::new();
         let mut now = from;
         loop {
-            while let Some((release, _, _)) = self.next_due_anywhere(now) {
-                steps.extend(self.fire_if_it_does(&release, now));
+            while let Some((release, _)) = self.next_due_anywhere(now) {
+                let outcome = self.fire(&release, now);
+                push_due(&mut steps, outcome);
             }
             let looked_at = self.state.all_unfinished().filter(|release| is_daily(release, now));
             let looked_at: Vec<ReleaseId> = looked_at.map(|release| release.id().clone()).collect();
             for release in looked_at {
-                steps.extend(self.fire_if_it_does(&release, now));
+                if let Outcome::Committed(step) = self.fire(&release, now) {
+                    steps.push(*step);
+                }
             }
             let deadlines = self.state.all_unfinished().filter_map(|release| {
                 deadline(release, now).map(|timer| timer.at).filter(|at| *at > now && *at <= to)
@@ -121,18 +124,10 @@ impl World {
         }
     }
 
-    fn fire_if_it_does(&mut self, release: &ReleaseId, now: Timestamp) -> Option<Step> {
-        match self.fire(release, now) {
-            Outcome::Committed(step) => Some(*step),
-            Outcome::Nothing => None,
-            Outcome::Refused(refusal) => panic!("a timer is never refused: {refusal}"),
-        }
-    }
-
     /// What is due fires now, oldest deadline first. What is later than the limit holds its release.
     pub(crate) fn wake(&mut self, now: Timestamp, limit: Option<Span>) -> Vec<Step> {
         let mut steps = Vec::new();
-        while let Some((release, _, at)) = self.next_due_anywhere(now) {
+        while let Some((release, at)) = self.next_due_anywhere(now) {
             let late = now.since(at);
             let lateness = match limit {
                 Some(limit) if late > limit => Lateness::Hold(late),
@@ -140,14 +135,22 @@ impl World {
             };
             let known = self.state.release(&release).expect("it is due");
             let generation = known.progress.timer_generation;
-            match self.decide(&Command::Fire(Fire { release, generation, lateness }), now) {
-                Outcome::Committed(step) => steps.push(*step),
-                Outcome::Nothing => panic!("a timer that is due does something"),
-                Outcome::Refused(refusal) => panic!("a timer is never refused: {refusal}"),
-            }
+            let fire = Fire { release, generation, lateness };
+            let outcome = self.decide(&Command::Fire(fire), now);
+            push_due(&mut steps, outcome);
         }
         steps
     }
+}
+
+/// A timer that is due does something, and comes to rest.
+fn push_due(steps: &mut Vec<Step>, outcome: Outcome) {
+    match outcome {
+        Outcome::Committed(step) => steps.push(*step),
+        Outcome::Nothing => panic!("a timer that is due does something"),
+        Outcome::Refused(refusal) => panic!("a timer is never refused: {refusal}"),
+    }
+    assert!(steps.len() < FIRES_MAX, "the timers never come to rest");
 }
 
 /// True for a release whose window has no opening in sight, at a time at which it is looked at.
