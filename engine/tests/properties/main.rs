@@ -9,7 +9,7 @@ mod history;
 mod invariants;
 
 use attempt::{Attempt, PIPELINES, any_attempt, any_phases};
-use history::History;
+use history::{History, Timers};
 use phasegate_engine::pipeline::Phase;
 use proptest::{collection::vec, option, prelude::*, strategy::ValueTree, test_runner::TestRunner};
 use std::collections::BTreeSet;
@@ -82,8 +82,8 @@ fn any_story() -> BoxedStrategy<Story> {
     ([any_phases(), any_phases()], [attached(), attached()], vec(any_attempt(), 80..140)).boxed()
 }
 
-fn play((pipelines, attached, attempts): Story) -> History {
-    let mut history = History::new(pipelines, attached);
+fn play((pipelines, attached, attempts): Story, timers: Timers) -> History {
+    let mut history = History::new(pipelines, attached, timers);
     for attempt in attempts {
         history.attempt(attempt);
     }
@@ -96,7 +96,12 @@ proptest! {
 
     #[test]
     fn whatever_happens_every_promise_holds(story in any_story()) {
-        play(story).check_whole();
+        play(story, Timers::First).check_whole();
+    }
+
+    #[test]
+    fn a_server_that_cannot_fire_its_timers_can_still_be_told_what_to_do(story in any_story()) {
+        play(story, Timers::Left).check_whole();
     }
 }
 
@@ -107,7 +112,7 @@ fn the_histories_reach_every_event_and_every_refusal() {
     let mut reached = BTreeSet::new();
     for _ in 0..HISTORIES_TO_REACH_ALL {
         let story = any_story().new_tree(&mut runner).expect("nothing is filtered").current();
-        reached.extend(play(story).reached);
+        reached.extend(play(story, Timers::First).reached);
     }
     let all = [("event", &EVENTS[..]), ("end", &ENDS[..]), ("refused", &REFUSALS[..])];
     for (kind, names) in all {
