@@ -361,6 +361,10 @@ fn pause(id: &str) -> Action {
     Action::PauseRelease { release: release(id) }
 }
 
+fn abort(id: &str) -> Action {
+    Action::AbortRelease { release: release(id) }
+}
+
 fn unpause(id: &str) -> Action {
     Action::UnpauseRelease { release: release(id), expected: Expected::Anything }
 }

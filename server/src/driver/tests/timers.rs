@@ -324,6 +324,22 @@ fn a_step_back_makes_deadlines_later_and_arms_nothing_anew() {
 }
 
 #[test]
+fn a_start_is_not_forgotten_if_its_flag_becomes_free_while_the_clock_is_behind() {
+    let mut world = World::real().with_pipeline(&[HOUR]);
+    world.call(trigger("f", "r")).unwrap();
+    let scheduled = trigger_at("f", "s", Some(START + secs(60)));
+    world.call(Action::TriggerRelease(scheduled)).unwrap();
+    world.run_seconds(70);
+    assert_eq!(world.state_of("s"), ReleaseState::Pending, "its turn has not come");
+    world.clock.step(-30_000);
+    world.call(abort("r")).unwrap();
+    world.run_seconds(19);
+    assert_eq!(world.state_of("s"), ReleaseState::Pending, "its time has not come again");
+    world.run_seconds(1);
+    assert_eq!(world.state_of("s"), ReleaseState::Baking);
+}
+
+#[test]
 fn event_times_never_go_back() {
     let mut world = World::real().with_pipeline(&[HOUR]);
     world.call(trigger("f", "r")).unwrap();

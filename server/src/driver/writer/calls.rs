@@ -122,6 +122,13 @@ impl Writer {
         self.state = after;
         for change in &changes {
             self.alarms.track(&change.release, now);
+            if change.release.is_over() {
+                // A start that came due while the flag was taken has no alarm any more. The commit
+                // that frees the flag starts it, unless the clock has stepped back meanwhile.
+                for waiting in self.state.unfinished(&change.release.proposal.flag) {
+                    self.alarms.track(waiting, now);
+                }
+            }
         }
         let record = record(commit, changes, request);
         batch.bytes += approximate_bytes(&record);

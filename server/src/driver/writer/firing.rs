@@ -102,11 +102,12 @@ impl Writer {
                 generation: release.progress.timer_generation,
             };
             if self.fire_one(&due, timer.kind, now, batch) == Fired::Nothing {
-                break;
+                // The way out of a release must not depend on its timers, so the call goes on.
+                tracing::error!(%flag, "a due timer does nothing");
+                return;
             }
         }
-        // The way out of a release must not depend on its timers, so the call goes on.
-        tracing::error!(%flag, "a due timer does nothing");
+        tracing::error!(%flag, "more timers of a flag are due than it can have");
     }
 
     fn fire_one(&mut self, due: &Due, kind: TimerKind, now: Timestamp, batch: &mut Batch) -> Fired {
