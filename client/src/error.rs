@@ -221,7 +221,9 @@ impl Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.message)?;
-        for (n, violation) in self.violations.iter().enumerate() {
+        // The server's message may say them already.
+        let unsaid = |violation: &&Violation| !self.message.contains(&violation.description);
+        for (n, violation) in self.violations.iter().filter(unsaid).enumerate() {
             let before = if n == 0 { ": " } else { "; " };
             write!(f, "{before}{} {}", violation.field, violation.description)?;
         }
@@ -334,6 +336,14 @@ mod tests {
         assert_eq!(error.reason, Reason::None);
         assert_eq!(error.to_string(), "bad gateway [Unavailable]");
         assert!(error.is_unreachable());
+    }
+
+    #[test]
+    fn a_violation_that_the_message_says_is_not_said_twice() {
+        let mut details = ErrorDetails::with_error_info("INVALID_FIELD", DOMAIN, []);
+        details.set_bad_request(vec![FieldViolation::new("duration", "must be above 0 s")]);
+        let error = check(Code::InvalidArgument, details, "duration must be above 0 s");
+        assert_eq!(error.to_string(), "duration must be above 0 s [INVALID_FIELD]");
     }
 
     #[test]
