@@ -5,7 +5,7 @@ use crate::{
     exit::Exit,
     hint,
 };
-use phasegate_client::Error;
+use phasegate_client::{Code, Error, Reason};
 use phasegate_server::{app, store::tools};
 use std::{error::Error as StdError, fmt, io};
 
@@ -50,6 +50,12 @@ impl Failure {
         match self {
             Self::Call(error) | Self::InDocument { error, .. } if error.is_unreachable() => {
                 Exit::Unreachable
+            }
+            // Not sent at all: the client itself refused the address, the caller or a group.
+            Self::Call(error)
+                if error.reason == Reason::None && error.code == Code::InvalidArgument =>
+            {
+                Exit::Usage
             }
             Self::Call(_) | Self::InDocument { .. } => Exit::Refused,
             Self::Document(document::Error::Read { .. }) => Exit::NoInput,

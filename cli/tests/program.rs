@@ -124,10 +124,10 @@ fn the_demo_runs_to_its_end() {
         "approved by bob",
         "succeeded: all phases done",
         "100 of 100 others in prod on",
-        "phasegate.v1.ReleaseService/GetRelease",
     ] {
         assert!(shown.contains(expected), "no {expected:?} in\n{shown}");
     }
+    assert!(!shown.contains("until Ctrl-C"), "it does not go on:\n{shown}");
 }
 
 #[test]
@@ -243,4 +243,61 @@ fn a_server_that_is_told_to_stop_stops_and_says_so_with_0() {
     assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
     let status = server.child.wait().unwrap();
     assert_eq!(status.code(), Some(0));
+}
+
+#[test]
+fn what_cannot_be_sent_is_a_mistake_in_the_arguments() {
+    for arguments in [["--address", "localhost:1"], ["--as", "J\u{fc}rgen"]] {
+        let output = Command::new(PROGRAM).args(["list", "flags"]).args(arguments).output();
+        // Refused before anything is connected to.
+        let output = output.unwrap();
+        assert_eq!(code(&output), 2, "{}", text(&output.stderr));
+    }
+}
+
+#[test]
+fn a_log_that_is_not_on_a_terminal_has_no_colours() {
+    let mut child = Command::new(PROGRAM)
+        .args(["serve", "--memory", "--listen", "127.0.0.1:0", "--log", "info"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let line = BufReader::new(child.stdout.take().unwrap()).lines().next();
+    let pid = child.id().to_string();
+    assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+    let output = child.wait_with_output().unwrap();
+    assert!(line.unwrap().unwrap().starts_with("listening on "));
+    let log = text(&output.stderr);
+    assert!(log.contains("INFO") && !log.contains('\u{1b}'), "{log}");
+}
+
+#[test]
+fn the_demo_keeps_its_server_and_says_what_to_try() {
+    let mut child = Command::new(PROGRAM)
+        .arg("demo")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut said = Vec::new();
+    for line in BufReader::new(child.stdout.take().unwrap()).lines() {
+        said.push(line.unwrap());
+        if said.last().is_some_and(|line| line.contains("docs/tutorial.md")) {
+            break;
+        }
+    }
+    let said = said.join("\n");
+    for expected in ["until Ctrl-C", "release events", "phasegate.v1.ReleaseService/GetRelease"] {
+        assert!(said.contains(expected), "no {expected:?} in\n{said}");
+    }
+    let (_, address) = said.split_once("PHASEGATE_ADDRESS=").unwrap();
+    let address = address.split(' ').next().unwrap();
+    let list = ["release", "list", "--state", "succeeded", "--address", address];
+    let listed = Command::new(PROGRAM).args(list).output().unwrap();
+    assert!(text(&listed.stdout).contains("newCheckout"), "{}", text(&listed.stderr));
+    let pid = child.id().to_string();
+    assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+    assert_eq!(child.wait().unwrap().code(), Some(0));
 }

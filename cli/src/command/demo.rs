@@ -119,7 +119,10 @@ impl Demo {
         let release = ann.trigger_release(trigger()?).await?;
         print(&format!("\nann triggers {} along {}:\n\n", release.name, release.pipeline))?;
         self.follow(&ann, &bob, &release.name).await?;
-        print(&where_next(&url, &release.name))
+        match self.exit {
+            true => Ok(()),
+            false => print(&where_next(&url, &release.name)),
+        }
     }
 
     /// Shows the release until it is over, and approves what waits for it.

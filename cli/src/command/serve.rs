@@ -7,7 +7,13 @@ use phasegate_server::{
     app::{self, App},
     config::{Bucketing, ClockSource, Config, DEFAULT_PORT, Data, Span, Timestamp},
 };
-use std::{future::Future, net::SocketAddr, path::PathBuf, time::Duration};
+use std::{
+    future::Future,
+    io::{self, IsTerminal as _},
+    net::SocketAddr,
+    path::PathBuf,
+    time::Duration,
+};
 use tracing_subscriber::EnvFilter;
 
 #[derive(Args, Debug)]
@@ -149,7 +155,11 @@ impl Log {
     fn start(&self) -> Result<(), Failure> {
         let filter = EnvFilter::try_new(&self.filter)
             .map_err(|error| Failure::Usage(format!("--log {}: {error}", self.filter)))?;
-        let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+        let log = tracing_subscriber::fmt()
+            .with_env_filter(filter)
+            .with_writer(io::stderr)
+            // Colours are for people; a file or a journal gets plain text.
+            .with_ansi(io::stderr().is_terminal());
         match self.log_format {
             LogFormat::Text => log.init(),
             LogFormat::Json => log.json().init(),

@@ -49,7 +49,10 @@ impl Goal {
 
     fn missed(self, release: &v1::Release) -> Failure {
         let standing = release::standing(release, time::local_now());
-        Failure::EndedOtherwise(format!("{} {standing}; it will never be {self}", release.name))
+        Failure::EndedOtherwise(format!(
+            "{} is over and did not get to be {self}: {standing}",
+            release.name
+        ))
     }
 }
 

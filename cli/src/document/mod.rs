@@ -194,7 +194,11 @@ impl Document {
     /// What the server says of a field of the request, said of the line in the file.
     pub(crate) fn locate(&self, violation: &Violation) -> String {
         // The first part of the path is the field of the request that the document became.
-        let path = violation.field.split_once('.').map_or("", |(_, path)| path);
+        // The id stands beside it in the request; in the document it is the end of the name.
+        let path = match violation.field.as_str() {
+            "flag_id" | "pipeline_id" | "release_id" => "name",
+            field => field.split_once('.').map_or(field, |(_, path)| path),
+        };
         let place = self.root.at(path).place;
         format!("{}:{place}: {path}: {}", self.file, violation.description)
     }
@@ -304,6 +308,7 @@ phases:
             check("pipeline.phases[1].bake_duration").split(": ").next(),
             Some("f.yaml:9:5")
         );
-        assert_eq!(check("pipeline_id").split(": ").next(), Some("f.yaml:1:1"));
+        assert_eq!(check("pipeline_id"), "f.yaml:2:7: name: no");
+        assert_eq!(check("name"), "f.yaml:2:7: name: no");
     }
 }

@@ -244,7 +244,9 @@ pub(crate) fn answer(answer: &v1::EvaluateFlagResponse) -> String {
     let mut facts = Table::of_facts();
     facts.fact("why", why);
     facts.fact("rule", &*answer.variant);
+    let killed = answer.reason() == v1::EvaluationReason::Disabled;
     let decided = match (answer.release.as_str(), answer.exposed, answer.phase_id.as_str()) {
+        _ if killed => "the kill switch".to_owned(),
         ("", _, _) => "the settled spec".to_owned(),
         (release, false, _) => format!("the settled spec ({release} has not reached this context)"),
         (release, true, "") => format!("{release}, in an exempt environment"),
