@@ -131,8 +131,17 @@ pub struct Watches<L> {
 impl<L: Log> Watches<L> {
     /// Of this log.
     pub fn new(log: L, config: Config) -> Self {
+        Self::with(log, config, Jitter::new())
+    }
+
+    /// Of this log, with the same random times at every run: for simulations.
+    pub fn with_jitter(log: L, config: Config, seed: u64) -> Self {
+        Self::with(log, config, Jitter::seeded(seed))
+    }
+
+    fn with(log: L, config: Config, jitter: Jitter) -> Self {
         let slots = Slots::new(&config);
-        let jitter = Arc::new(Jitter::new());
+        let jitter = Arc::new(jitter);
         let drain = Arc::new(watch::Sender::new(Drain::No));
         Self { log, config: Arc::new(config), slots, jitter, drain }
     }
