@@ -12,7 +12,11 @@ use phasegate_server::{
     driver::Submission,
     store::{Record, RequestKey, RequestRecord, Write},
 };
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    fmt::Write as _,
+    sync::Arc,
+};
 
 /// A call as its client knows it.
 #[derive(Clone, Debug)]
@@ -53,7 +57,12 @@ pub(crate) struct History {
     origins: Vec<Option<usize>>,
     by_key: BTreeMap<RequestKey, Vec<usize>>,
     meters: Meters,
+    /// The last commits, told.
+    told: VecDeque<String>,
 }
+
+/// So many of the last commits are told with a failure.
+const TOLD: usize = 12;
 
 /// What became known with a commit.
 #[derive(Debug)]
@@ -70,6 +79,7 @@ impl History {
             origins: Vec::new(),
             by_key: BTreeMap::new(),
             meters: Meters::default(),
+            told: VecDeque::with_capacity(TOLD),
         }
     }
 
@@ -131,6 +141,7 @@ impl History {
         requests_kept_from: Timestamp,
     ) -> Result<Learnt<'_>, promises::Broken> {
         let commit = commit(record);
+        self.tell(record, wall);
         let before = self.state().clone();
         let mut after = before.clone();
         apply(&mut after, &commit);
@@ -149,6 +160,25 @@ impl History {
         promises::no_request_is_repeated(self, requests_kept_from)?;
         let index = self.records.len() - 1;
         Ok(Learnt { before: &self.states[index], origin })
+    }
+
+    fn tell(&mut self, record: &Record, wall: Timestamp) {
+        if self.told.len() == TOLD {
+            self.told.pop_front();
+        }
+        let mut text = format!("{} at {wall}", record.revision);
+        for change in &record.changes {
+            let _ = write!(text, ", {}", change.release.id());
+            for event in &change.events {
+                let _ = write!(text, " {:?} by {:?}", event.happened, event.actor);
+            }
+        }
+        self.told.push_back(text);
+    }
+
+    /// The last commits.
+    pub(crate) fn told(&self) -> impl Iterator<Item = &str> {
+        self.told.iter().map(String::as_str)
     }
 }
 

@@ -128,6 +128,10 @@ fn explain(seed: u64, outcome: &Outcome) -> ! {
     for operation in &shortest {
         println!("  {operation:?}");
     }
+    println!("The last commits:");
+    for commit in &again.told {
+        println!("  {commit}");
+    }
     panic!("SEED={seed} broke the promise {broken}");
 }
 

@@ -313,11 +313,15 @@ pub(crate) fn a_flag_changes_by_a_success_or_by_hand(step: Step<'_>) -> Verdict 
         );
     }
     for (_, release, _) in step.motions() {
-        if release.state() == ReleaseState::Succeeded {
-            let flag = step.after.flag(&release.proposal.flag);
-            let settled = flag.is_some_and(|flag| flag.spec == release.proposal.change);
-            hold!(a_flag_changes_by_a_success_or_by_hand, settled, "{} is lost", release.id());
-        }
+        let flag = &release.proposal.flag;
+        let settles = |(_, other, _): (_, &Release, _)| {
+            other.proposal.flag == *flag
+                && other.state() == ReleaseState::Succeeded
+                && step.after.flag(flag).is_some_and(|flag| flag.spec == other.proposal.change)
+        };
+        // In one commit several may succeed one after the other, and the last one counts.
+        let settled = release.state() != ReleaseState::Succeeded || step.motions().any(settles);
+        hold!(a_flag_changes_by_a_success_or_by_hand, settled, "{} is lost", release.id());
     }
     Ok(())
 }
@@ -422,6 +426,14 @@ pub(crate) fn a_paused_release_stands_still(step: Step<'_>) -> Verdict {
 
 fn applied(release: &Release) -> Vec<bool> {
     release.progress.phases.iter().map(|phase| phase.applied).collect()
+}
+
+/// True if a timer of the release itself led to this; it may also be what another one's led to.
+pub(crate) fn fired(change: &Change) -> bool {
+    change.events.iter().any(|event| {
+        let held = matches!(event.happened, Happened::Paused { cause: PauseCause::Overdue(_), .. });
+        held || timer(&event.happened).is_some()
+    })
 }
 
 /// The timer that led to something.

@@ -17,6 +17,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 pub(crate) struct Outcome {
     pub(crate) operations: Vec<Operation>,
     pub(crate) broken: Option<Broken>,
+    /// The last commits.
+    pub(crate) told: Vec<String>,
     /// Stands for everything that happened.
     pub(crate) trace: u64,
     pub(crate) reached: Reached,
@@ -95,6 +97,7 @@ fn run(
     Outcome {
         operations,
         broken,
+        told: world.told(),
         trace: world.trace(),
         reached: std::mem::take(&mut world.reached),
         steps: world.steps,

@@ -186,6 +186,23 @@ fn timers_that_were_due_while_the_server_was_down_fire_in_the_order_of_their_dea
 }
 
 #[test]
+fn a_start_that_waits_for_its_turn_lets_no_timer_of_its_flag_jump_the_queue() {
+    let mut world = World::real();
+    world.add_flag("a", &[secs(1800), HOUR]);
+    world.add_flag("b", &[secs(1200), HOUR]);
+    world.call(trigger("a", "r-a")).unwrap();
+    let waits = trigger_at("a", "r-waits", Some(START + secs(60)));
+    let conflict_policy = ConflictPolicy::Queue;
+    world.call(Action::TriggerRelease(Trigger { conflict_policy, ..waits })).unwrap();
+    world.call(trigger("b", "r-b")).unwrap();
+    world.clock.run(secs(2400));
+    world.restart();
+    world.turn([]).unwrap();
+    let fired: Vec<_> = ended_bakes(&mut world).into_iter().map(|(id, _)| id).collect();
+    assert_eq!(fired, ["r-b", "r-a"]);
+}
+
+#[test]
 fn a_timer_that_was_due_for_more_than_an_hour_holds_its_release_for_a_person() {
     let mut world = World::real().with_pipeline(&[HOUR, HOUR]);
     world.call(trigger("f", "r")).unwrap();

@@ -34,7 +34,7 @@ impl Writer {
             return Err(Error::DiskFull);
         }
         if let Some(flag) = self.flag_of(&submission.call) {
-            self.fire_flag(&flag, now, batch);
+            self.fire_flag(&flag, now, now, batch);
         }
         if let Some(subject) = self.requests.find(submission)? {
             let subject = subject.clone();

@@ -75,7 +75,8 @@ impl Writer {
             return;
         }
         let Some(release) = self.state.release(&due.release).map(Arc::clone) else { return };
-        self.fire_flag(&release.proposal.flag, now, batch);
+        // Not those that came due after it: older ones of other flags come before them.
+        self.fire_flag(&release.proposal.flag, due.at, now, batch);
         if generation(&self.state) != Some(due.generation) {
             // That was the timer itself.
             return;
@@ -89,13 +90,20 @@ impl Writer {
         }
     }
 
-    /// Fires the timers of a flag that are due, oldest deadline first.
-    pub(super) fn fire_flag(&mut self, flag: &FlagId, now: Timestamp, batch: &mut Batch) {
+    /// Fires the timers of a flag that were due at `up_to` and are at `now`, oldest deadline first.
+    pub(super) fn fire_flag(
+        &mut self,
+        flag: &FlagId,
+        up_to: Timestamp,
+        now: Timestamp,
+        batch: &mut Batch,
+    ) {
         if !self.may_fire() {
             return;
         }
         for _ in 0..FIRES_BEFORE_CALL_MAX {
-            let Some((release, timer)) = next_due(&self.state, flag, now) else { return };
+            let next = next_due(&self.state, flag, now).filter(|(_, timer)| timer.at <= up_to);
+            let Some((release, timer)) = next else { return };
             let due = Due {
                 release: release.id().clone(),
                 at: timer.at,
