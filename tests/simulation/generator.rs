@@ -89,7 +89,7 @@ fn kind_while_up(random: &mut ChaCha8Rng, weather: &Weather, outlook: &Outlook) 
     weighted(
         random,
         &[
-            (40, Kind::Look),
+            (100, Kind::Look),
             (130, Kind::Ask),
             (if_any(outlook.calls, weather.network.weight(6)), Kind::AskAgain),
             (if_any(waiting, 130), Kind::Deliver),
@@ -100,12 +100,12 @@ fn kind_while_up(random: &mut ChaCha8Rng, weather: &Weather, outlook: &Outlook) 
             (weather.absences.weight(2), Kind::Freeze),
             (weather.clock_steps.weight(4), Kind::Step),
             (weather.stalls.weight(2), Kind::SlowBarrier),
-            (weather.crashes.weight(3) + weather.disk_errors.weight(2), Kind::Fault),
+            (weather.crashes.weight(2) + weather.disk_errors.weight(1), Kind::Fault),
             (weather.crashes.weight(1), Kind::Kill),
             (weather.crashes.weight(1), Kind::PowerCut),
             (1, Kind::Stop),
             (weather.disk_errors.weight(1), Kind::Fill),
-            (weather.disk_errors.weight(2), Kind::Free),
+            (weather.disk_errors.weight(8), Kind::Free),
             (if_any(watchers, 14), Kind::Connect),
             (if_any(outlook.watching.len(), 35), Kind::Read),
             (if_any(outlook.watching.len(), 3), Kind::Leave),
@@ -261,7 +261,7 @@ fn step(random: &mut ChaCha8Rng, outlook: &Outlook) -> i64 {
 fn etag(random: &mut ChaCha8Rng) -> Etag {
     weighted(
         random,
-        &[(10, Etag::None), (8, Etag::Seen), (2, Etag::Old), (1, Etag::Foreign)],
+        &[(20, Etag::None), (8, Etag::Seen), (1, Etag::Old), (1, Etag::Foreign)],
     )
 }
 

@@ -28,6 +28,8 @@ pub(crate) struct Asked {
     pub(crate) deliveries: usize,
     /// The process that it was delivered to last.
     pub(crate) process: Option<usize>,
+    /// The process that did it.
+    pub(crate) done_in: Option<usize>,
 }
 
 impl Asked {
@@ -130,6 +132,12 @@ impl History {
         origins
             .filter(move |(origin, _)| **origin == Some(number))
             .map(|(_, record)| record.revision)
+    }
+
+    /// The calls that the commits above a revision came from; none: timers.
+    pub(crate) fn origins_after(&self, revision: Revision) -> &[Option<usize>] {
+        let index = usize::try_from(revision.get()).expect("runs are short");
+        &self.origins[index..]
     }
 
     /// Adds a commit, decided when the clock stood at `wall`, and holds it against the promises.

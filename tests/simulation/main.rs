@@ -9,6 +9,9 @@
 //! SEED=17 cargo test -p phasegate-tests --test simulation -- --nocapture    one again, told
 //! ```
 //!
+//! A failure prints its seed, the shortest list of operations that was found to lead to it, and the
+//! last commits; with `BRIEF=1` it only says which promise was broken.
+//!
 //! Deliberately absent: sockets, wire types and threads, which the end-to-end and crash tests have.
 
 mod clock;
@@ -118,6 +121,9 @@ fn explain(seed: u64, outcome: &Outcome) -> ! {
     let same = |outcome: &Outcome| {
         outcome.broken.as_ref().is_some_and(|other| other.promise == broken.promise)
     };
+    if std::env::var_os("BRIEF").is_some() {
+        panic!("SEED={seed} broke the promise {broken}");
+    }
     let shortest = minimise::minimise(&outcome.operations, |operations| {
         same(&run::from_list(seed, operations))
     });

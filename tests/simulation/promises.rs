@@ -21,7 +21,7 @@ use phasegate_server::{
     driver::{Done, Error, Handle, Mode},
     store::{Image, Record},
 };
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 /// A promise that was broken, and how.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -640,7 +640,9 @@ impl Meters {
                     }
                     Happened::Paused { .. } => {
                         let Some(meter) = self.0.get_mut(&id) else { continue };
-                        meter.ran = meter.total(wall);
+                        // What a clock that was set back adds is not kept beyond the longest wait.
+                        let least = meter.required - LONGEST_WAIT.as_millis();
+                        meter.ran = meter.total(wall).max(least);
                         meter.since = None;
                     }
                     Happened::Unpaused { to } => {
@@ -758,6 +760,33 @@ pub(crate) fn a_restart_changes_nothing(
             record.time
         );
     }
+    Ok(())
+}
+
+/// A step that cannot be taken for the little steps of some seconds that add up, in milliseconds. A
+/// minute is the limit.
+pub(crate) const SURELY_STEPPED: i64 = 66_000;
+/// How long timers are withheld then.
+pub(crate) const WITHHELD: Duration = Duration::from_secs(30);
+
+/// After the clock was set ahead by more than a minute no timer fires for half a minute. `origins` are
+/// those of the commits of a turn.
+pub(crate) fn nothing_fires_right_after_a_step_ahead(
+    is_withheld: bool,
+    origins: &[Option<usize>],
+) -> Verdict {
+    let fired = origins.iter().any(Option::is_none);
+    hold!(nothing_fires_right_after_a_step_ahead, !(is_withheld && fired), "{origins:?}");
+    Ok(())
+}
+
+pub(crate) fn events_are_kept_for_their_time(
+    oldest: Revision,
+    kept_from: Timestamp,
+    history: &History,
+) -> Verdict {
+    let lost = history.changes().find(|c| c.revision < oldest && c.time >= kept_from);
+    hold!(events_are_kept_for_their_time, lost.is_none(), "the log begins at {oldest}: {lost:?}");
     Ok(())
 }
 

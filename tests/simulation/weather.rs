@@ -68,7 +68,7 @@ impl Weather {
             flags: random.random_range(1..=FLAGS.len()),
             clients: random.random_range(1..=4),
             watchers: random.random_range(0..=4),
-            operations: random.random_range(60..=240),
+            operations: random.random_range(100..=400),
             shapes: [random.random(), random.random()],
             crashes: Chance::draw(random),
             disk_errors: Chance::draw(random),

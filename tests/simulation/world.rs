@@ -73,6 +73,10 @@ pub(crate) struct World {
     newest_seen: Revision,
     /// Monotonic milliseconds up to which tokio's clock was moved.
     followed: u64,
+    /// Wall time minus the time since boot, as of the last turn of this process.
+    offset: Option<i64>,
+    /// Since boot: after a step ahead nothing fires before.
+    withheld_until: Duration,
     is_flipped: bool,
     is_draining: bool,
     pub(crate) reached: Reached,
@@ -91,7 +95,6 @@ struct Server {
     in_flight: Vec<InFlight>,
     /// Timers that were due when it started: release and generation, by when they were due.
     overdue: BTreeMap<(ReleaseId, u64), (Timestamp, Revision)>,
-    is_withheld: bool,
 }
 
 struct InFlight {
@@ -128,6 +131,8 @@ impl World {
             attempted_at: Timestamp::EPOCH,
             newest_seen: Revision::ZERO,
             followed,
+            offset: None,
+            withheld_until: Duration::ZERO,
             is_flipped: false,
             is_draining: false,
             reached: Reached::default(),
@@ -223,7 +228,8 @@ impl World {
     }
 
     fn ask(&mut self, client: usize, number: usize, submission: Submission) {
-        let asked = Asked { number, client, submission, deliveries: 0, process: None };
+        let asked =
+            Asked { number, client, submission, deliveries: 0, process: None, done_in: None };
         self.asked.insert(number, asked);
         self.network.push_back(number);
     }
@@ -463,10 +469,17 @@ impl World {
     /// One turn of the writer, and everything that is to be seen of it.
     fn turn(&mut self) -> Told {
         let Some(server) = &mut self.server else { return Ok(Flow::GoOn) };
-        let wall = self.clock.read().wall;
+        let reading = self.clock.read();
+        let wall = reading.wall;
+        let boottime = i64::try_from(reading.boottime.as_millis()).expect("runs are short");
+        let offset = wall.as_millis() - boottime;
+        let stepped = offset - self.offset.replace(offset).unwrap_or(offset);
+        if stepped > promises::SURELY_STEPPED {
+            self.withheld_until = reading.boottime + promises::WITHHELD;
+        }
+        let is_withheld = reading.boottime < self.withheld_until;
         let head_before = self.history.state().revision();
         let time_before = self.history.state().time();
-        let asked: Vec<usize> = server.in_flight.iter().map(|flight| flight.call).collect();
         server.inbox.receive(Wait::No, &mut server.waiting, BATCH_CALLS_MAX);
         let result = server.writer.turn(&mut server.waiting);
         if self.clock.read().wall > wall {
@@ -481,12 +494,14 @@ impl World {
             self.reached.mark("the clock was behind the last commit");
         }
         self.learn_commits(wall)?;
+        let new = self.history.origins_after(head_before);
+        promises::nothing_fires_right_after_a_step_ahead(is_withheld, new)?;
         match result {
             Ok(turn) => {
                 self.hear(head_before)?;
                 let Some(server) = &self.server else { return Ok(Flow::GoOn) };
                 promises::readers_see_what_is_committed(&server.handle, &self.history)?;
-                self.look_for_what_stands_still(&asked, wall);
+                self.look_for_what_stands_still(wall);
                 if turn == Turn::Stop {
                     self.reached.mark("a process stopped in order");
                     return self.end_process(Ended::InOrder);
@@ -530,6 +545,9 @@ impl World {
             self.commits += 1;
             format!("{} {}", record.revision, record.time).hash(&mut self.trace);
             let origin = learnt.origin;
+            if let Some(asked) = origin.and_then(|call| self.asked.get_mut(&call)) {
+                asked.done_in = Some(self.processes);
+            }
             for change in &record.changes {
                 format!("{:?}", change.events).hash(&mut self.trace);
             }
@@ -619,21 +637,20 @@ impl World {
     }
 
     /// Marks timers that are due and do not fire: withheld, paced, or without room on the disk.
-    fn look_for_what_stands_still(&mut self, asked: &[usize], wall: Timestamp) {
-        let Some(server) = &mut self.server else { return };
+    fn look_for_what_stands_still(&mut self, wall: Timestamp) {
+        let Some(server) = &self.server else { return };
         let state = self.history.state();
-        let stands = state.all_unfinished().any(|release| due(state, release, wall).is_some());
-        if !stands || !asked.is_empty() && server.is_withheld {
+        if !state.all_unfinished().any(|release| due(state, release, wall).is_some()) {
             return;
         }
-        let full = server.handle.metrics().timers_overdue.get() == 0;
-        if server.handle.metrics().timers_overdue.get() > 0 {
-            self.reached.mark("overdue timers had to wait for their turn");
+        let overdue = server.handle.metrics().timers_overdue.get();
+        self.reached.mark(if overdue > 0 {
+            "overdue timers had to wait for their turn"
         } else if self.disk.is_full() {
-            self.reached.mark("a full disk held a timer back");
-        } else if full {
-            self.reached.mark("timers were withheld after a step");
-        }
+            "a full disk held a timer back"
+        } else {
+            "timers were withheld after a step"
+        });
     }
 
     /// The store failed in a turn. Nobody may have learnt of anything that is not durable.
@@ -660,11 +677,11 @@ impl World {
         self.mark_fault(fault, at, commits);
         // The writer goes first: whoever still waits is turned away.
         if let Some(server) = self.server.take() {
-            let Server { writer, inbox, handle, waiting, watches, in_flight, overdue, is_withheld } =
+            let Server { writer, inbox, handle, waiting, watches, in_flight, overdue } =
                 server;
             drop((writer, inbox, waiting));
             self.seen.look().readers = None;
-            let _ = (handle, watches, overdue, is_withheld);
+            let _ = (handle, watches, overdue);
             for mut flight in in_flight {
                 let asked = &self.asked[&flight.call];
                 let polled = flight.future.as_mut().poll(&mut Context::from_waker(Waker::noop()));
@@ -775,6 +792,8 @@ impl World {
             Err(what) => return self.did_not_start(what),
         };
         self.processes += 1;
+        self.offset = None;
+        self.withheld_until = Duration::ZERO;
         self.recovered()?;
         if self.is_flipped {
             return Ok(Flow::End);
@@ -802,7 +821,6 @@ impl World {
             watches,
             in_flight: Vec::new(),
             overdue,
-            is_withheld: false,
         });
         Ok(Flow::GoOn)
     }
@@ -965,6 +983,12 @@ impl World {
         if self.seen.look().reads > 0 {
             self.reached.mark("the log was read from the store");
         }
+        let changes_kept_from = self.seen.look().changes_kept_from;
+        promises::events_are_kept_for_their_time(
+            verified.oldest,
+            changes_kept_from,
+            &self.history,
+        )?;
         promises::the_log_makes_the_state(verified.oldest, &log, &self.history)
     }
 }
@@ -998,7 +1022,7 @@ fn mark_answer(
             let Some((revision, _)) = history.requests_of(&key).last() else { return };
             if revision <= head_before {
                 reached.mark("a repeated request was answered without being done");
-                if asked.deliveries > 1 {
+                if asked.done_in < asked.process {
                     reached.mark("a repeated request was answered after a restart");
                 }
             }
