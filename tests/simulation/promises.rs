@@ -3,7 +3,10 @@
 //! The checks are written from the promises, not from the code that keeps them: they look at what was
 //! committed, answered and shown, and at the clock of the machine.
 
-use crate::history::{Asked, History};
+use crate::{
+    history::{Asked, History},
+    world::Overdue,
+};
 use phasegate_engine::{
     State,
     command::{Action, Expected, Gate},
@@ -927,6 +930,24 @@ pub(crate) fn an_id_stands_for_one_request(
 /// Timers that were due when the server came back fire in the order of deadlines, then of creation.
 pub(crate) fn overdue_timers_fire_in_order(fired: &[(Timestamp, Revision)]) -> Verdict {
     hold!(overdue_timers_fire_in_order, fired.is_sorted(), "{fired:?}");
+    Ok(())
+}
+
+/// A timer that was due at a start fired in this change. If it was found later than the limit, and
+/// exposure could have grown by it, a person has to look first.
+pub(crate) fn nothing_grows_by_a_timer_found_too_late(
+    due: Overdue,
+    wall: Timestamp,
+    limit: Span,
+    change: &Change,
+) -> Verdict {
+    let too_late = !limit.is_zero() && due.found.since(due.timer.at) > limit;
+    // A clock that was set back since makes nothing late any more.
+    if !too_late || wall < due.found || !due.timer.kind.may_grow_exposure() {
+        return Ok(());
+    }
+    let held = change.release.state() == ReleaseState::Paused;
+    hold!(nothing_grows_by_a_timer_found_too_late, held, "{due:?} at {wall}: {:?}", change.events);
     Ok(())
 }
 

@@ -28,7 +28,8 @@ pub(crate) struct Weather {
     pub(crate) stalls: Chance,
     retention: Span,
     log_bytes: usize,
-    hold_if_late_by: Span,
+    /// Zero: nothing is held.
+    pub(crate) hold_if_late_by: Span,
     overdue_per_second_and_flag: usize,
 }
 

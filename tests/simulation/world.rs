@@ -93,8 +93,18 @@ struct Server {
     waiting: VecDeque<Message>,
     watches: Watches<Handle>,
     in_flight: Vec<InFlight>,
-    /// Timers that were due when it started: release and generation, by when they were due.
-    overdue: BTreeMap<(ReleaseId, u64), (Timestamp, Revision)>,
+    /// Timers that were due when it started, by release and generation.
+    overdue: BTreeMap<(ReleaseId, u64), Overdue>,
+}
+
+/// A timer that was due when a process started.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Overdue {
+    pub(crate) timer: Timer,
+    /// Creation of its release.
+    pub(crate) created: Revision,
+    /// When the process started.
+    pub(crate) found: Timestamp,
 }
 
 struct InFlight {
@@ -556,11 +566,14 @@ impl World {
                 for change in &record.changes {
                     let before = learnt.before.release(change.release.id());
                     let Some(before) = before else { continue };
+                    fired_flags.push(before.proposal.flag.clone());
                     let key = (before.id().clone(), before.progress.timer_generation);
                     let server = self.server.as_ref();
                     let due = server.and_then(|server| server.overdue.get(&key).copied());
-                    fired.extend(due.filter(|_| promises::fired(change)));
-                    fired_flags.push((before.proposal.flag.clone(), before.id().clone()));
+                    let Some(due) = due.filter(|_| promises::fired(change)) else { continue };
+                    fired.push((due.timer.at, due.created));
+                    let limit = self.weather.hold_if_late_by;
+                    promises::nothing_grows_by_a_timer_found_too_late(due, wall, limit, change)?;
                 }
             }
             for change in &record.changes {
@@ -568,7 +581,7 @@ impl World {
                 let before = learnt.before.release(change.release.id()).map(|release| &**release);
                 mark_change(reached, before, change, wall);
                 let flag = &change.release.proposal.flag;
-                if origin.is_some() && fired_flags.iter().any(|(fired, _)| fired == flag) {
+                if origin.is_some() && fired_flags.contains(flag) {
                     reached.mark("a timer fired in the batch of a call about its flag");
                     let paused = |event: &phasegate_engine::event::ReleaseEvent| {
                         matches!(
@@ -803,7 +816,8 @@ impl World {
         for release in state.all_unfinished() {
             if let Some(timer) = due(state, release, now) {
                 let key = (release.id().clone(), release.progress.timer_generation);
-                overdue.insert(key, (timer.at, release.proposal.created));
+                let created = release.proposal.created;
+                overdue.insert(key, Overdue { timer, created, found: now });
             }
         }
         if !overdue.is_empty() {

@@ -1,0 +1,278 @@
+//! Shows that the simulation can fail: the project is broken on purpose, in one way after the other,
+//! and each breakage has to be found as the promise that it breaks.
+//!
+//! ```text
+//! cargo run -p phasegate-tests --bin breakages              all of them
+//! cargo run -p phasegate-tests --bin breakages no-barrier   some
+//! ```
+//!
+//! The breakages are data, in `list/`: edits of the sources, each behind a switch. They are applied
+//! together to a copy of the tree, which is built once; a variable of the environment chooses which
+//! one is live. So the sources themselves know nothing of any of this. An edit that no longer fits
+//! the sources fails a test here.
+
+use std::{
+    error::Error,
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, ExitCode, Stdio},
+    time::Instant,
+};
+
+/// The variable that says what is broken.
+const SWITCH: &str = "PHASEGATE_BREAKAGE";
+/// Seeds tried until a breakage shows; the rarest took some hundred.
+const SEEDS: &str = "6000";
+/// Seeds that have to pass with nothing broken.
+const SEEDS_SOUND: &str = "600";
+
+/// What every edit asks, added to the engine, below everything else.
+const ASKS: &str = r#"
+/// True if this is broken on purpose.
+pub fn is_broken(what: &str) -> bool {
+    static BROKEN: std::sync::OnceLock<Option<String>> = std::sync::OnceLock::new();
+    BROKEN.get_or_init(|| std::env::var("PHASEGATE_BREAKAGE").ok()).as_deref() == Some(what)
+}
+"#;
+
+/// One way to break the project.
+#[derive(Debug)]
+struct Breakage {
+    name: String,
+    what: String,
+    /// Promises that it breaks; one of them has to be the one that is found broken first.
+    promises: Vec<String>,
+    edits: Vec<Edit>,
+}
+
+#[derive(Debug)]
+struct Edit {
+    file: PathBuf,
+    before: String,
+    after: String,
+}
+
+impl Breakage {
+    fn parse(name: &str, text: &str) -> Result<Self, String> {
+        let missing = |what: &str| format!("{name}: {what} is missing");
+        let mut lines = text.lines();
+        let what = lines.next().and_then(|line| line.strip_prefix("# "));
+        let promises = lines.next().and_then(|line| line.strip_prefix("promise "));
+        let mut edits = Vec::new();
+        while let Some(line) = lines.next() {
+            if line.is_empty() {
+                continue;
+            }
+            let file = line.strip_prefix("file ").ok_or_else(|| missing("a file"))?;
+            if lines.next() != Some("---- before") {
+                return Err(missing("---- before"));
+            }
+            let mut until = |mark: &str| -> Result<String, String> {
+                let mut part = Vec::new();
+                loop {
+                    match lines.next() {
+                        Some(line) if line == mark => return Ok(part.join("\n")),
+                        Some(line) => part.push(line),
+                        None => return Err(missing(mark)),
+                    }
+                }
+            };
+            let (before, after) = (until("---- after")?, until("----")?);
+            edits.push(Edit { file: file.into(), before, after });
+        }
+        Ok(Self {
+            name: name.to_owned(),
+            what: what.ok_or_else(|| missing("what it is"))?.to_owned(),
+            promises: promises
+                .ok_or_else(|| missing("a promise"))?
+                .split_whitespace()
+                .map(str::to_owned)
+                .collect(),
+            edits,
+        })
+    }
+}
+
+impl Edit {
+    /// The text with the edit in it. The place has to be there once.
+    fn apply(&self, text: &str) -> Result<String, String> {
+        let file = self.file.display();
+        match text.matches(&self.before).count() {
+            1 => Ok(text.replacen(&self.before, &self.after, 1)),
+            count => Err(format!("{file}: the place is there {count} times:\n{}", self.before)),
+        }
+    }
+}
+
+fn root() -> PathBuf {
+    let tests = Path::new(env!("CARGO_MANIFEST_DIR"));
+    tests.parent().expect("tests/ stands in the root").to_owned()
+}
+
+fn list() -> Result<Vec<Breakage>, Box<dyn Error>> {
+    let folder = root().join("tests/breakages/list");
+    let mut breakages = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        let name = path.file_stem().map(|name| name.to_string_lossy().into_owned());
+        let name = name.ok_or("a file without a name")?;
+        breakages.push(Breakage::parse(&name, &fs::read_to_string(&path)?)?);
+    }
+    breakages.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(breakages)
+}
+
+/// A copy of what git tracks or would track, with every edit in it.
+fn copy(to: &Path, breakages: &[Breakage]) -> Result<(), Box<dyn Error>> {
+    let listed = Command::new("git")
+        .args(["ls-files", "--cached", "--others", "--exclude-standard"])
+        .current_dir(root())
+        .output()?;
+    for name in String::from_utf8(listed.stdout)?.lines() {
+        let (from, to) = (root().join(name), to.join(name));
+        if !from.is_file() {
+            continue;
+        }
+        let mut content = fs::read(&from)?;
+        let edits = breakages.iter().flat_map(|breakage| &breakage.edits);
+        for edit in edits.filter(|edit| edit.file == Path::new(name)) {
+            content = edit.apply(&String::from_utf8(content)?)?.into_bytes();
+        }
+        if name == "engine/src/lib.rs" {
+            content.extend(ASKS.bytes());
+        }
+        // What is as it was keeps its time, so that it is not built again.
+        if fs::read(&to).is_ok_and(|before| before == content) {
+            continue;
+        }
+        fs::create_dir_all(to.parent().ok_or("a file without a folder")?)?;
+        fs::write(to, content)?;
+    }
+    Ok(())
+}
+
+/// Builds the simulation of a tree, and says where its program is.
+fn build(tree: &Path, target: &Path) -> Result<PathBuf, Box<dyn Error>> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    // The whole workspace, so that the dependencies are those that the tests are built with.
+    let arguments = ["test", "--workspace", "--locked", "--test", "simulation", "--no-run"];
+    let mut building = Command::new(cargo)
+        .args(arguments)
+        .arg("--message-format=json-render-diagnostics")
+        .current_dir(tree)
+        .env("CARGO_TARGET_DIR", target)
+        .stdout(Stdio::piped())
+        .spawn()?;
+    let output = building.stdout.take().ok_or("cargo has no output")?;
+    let mut program = None;
+    for message in cargo_metadata::Message::parse_stream(std::io::BufReader::new(output)) {
+        if let cargo_metadata::Message::CompilerArtifact(artifact) = message?
+            && artifact.target.name == "simulation"
+        {
+            program = artifact.executable.map(PathBuf::from);
+        }
+    }
+    if !building.wait()?.success() {
+        return Err("the copy with all breakages in it does not build".into());
+    }
+    program.ok_or_else(|| "cargo built no simulation".into())
+}
+
+/// What the simulation said: how many seconds it took, and the seed and the promise, if one broke.
+struct Run {
+    seconds: f64,
+    found: Option<(String, String)>,
+    text: String,
+}
+
+fn run(program: &Path, broken: &str, seeds: &str) -> Result<Run, Box<dyn Error>> {
+    let begun = Instant::now();
+    let output = Command::new(program)
+        .args(["--exact", "every_promise_holds_whatever_happens", "--nocapture"])
+        .env(SWITCH, broken)
+        .env("SEEDS", seeds)
+        .env("BRIEF", "1")
+        .env("RUST_BACKTRACE", "0")
+        .env_remove("SEED")
+        .output()?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned()
+        + &String::from_utf8_lossy(&output.stderr);
+    let found = text.lines().find_map(|line| {
+        let (seed, rest) = line.strip_prefix("SEED=")?.split_once(" broke the promise ")?;
+        Some((seed.to_owned(), rest.split(':').next()?.to_owned()))
+    });
+    let found = if output.status.success() { None } else { found.or(Some(("?".into(), "?".into()))) };
+    Ok(Run { seconds: begun.elapsed().as_secs_f64(), found, text })
+}
+
+fn check(wanted: &[String]) -> Result<bool, Box<dyn Error>> {
+    let breakages = list()?;
+    let target = std::env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
+    let target = target.unwrap_or_else(|| root().join("target"));
+    let tree = target.join("breakages");
+    copy(&tree, &breakages)?;
+    let program = build(&tree, &target)?;
+    let sound = run(&program, "", SEEDS_SOUND)?;
+    if sound.found.is_some() {
+        println!("{}", sound.text);
+        return Err("with nothing broken the simulation fails".into());
+    }
+    println!("| breakage | found as | seed | seconds |\n|---|---|---|---|");
+    let mut all_found = true;
+    for breakage in &breakages {
+        if !wanted.is_empty() && !wanted.contains(&breakage.name) {
+            continue;
+        }
+        let run = run(&program, &breakage.name, SEEDS)?;
+        let (seed, promise) = run.found.unwrap_or_else(|| ("-".into(), "NOT FOUND".into()));
+        let is_right = breakage.promises.contains(&promise);
+        all_found &= is_right;
+        let mark = if is_right { "" } else { " (WRONG)" };
+        println!("| {} | `{promise}`{mark} | {seed} | {:.1} |", breakage.what, run.seconds);
+        if !is_right {
+            let lines: Vec<_> = run.text.lines().collect();
+            let last = &lines[lines.len().saturating_sub(12)..];
+            eprintln!("{}: expected {:?}\n{}", breakage.name, breakage.promises, last.join("\n"));
+        }
+    }
+    Ok(all_found)
+}
+
+fn main() -> ExitCode {
+    let wanted: Vec<String> = std::env::args().skip(1).collect();
+    match check(&wanted) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[test]
+fn every_breakage_still_fits_the_sources() {
+    let breakages = list().expect("the list can be read");
+    assert!(breakages.len() >= 12, "{} breakages", breakages.len());
+    let mut texts = std::collections::BTreeMap::new();
+    for edit in breakages.iter().flat_map(|breakage| &breakage.edits) {
+        let path = root().join(&edit.file);
+        let text = texts.entry(edit.file.clone()).or_insert_with(|| {
+            fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+        });
+        *text = edit.apply(text).unwrap_or_else(|problem| panic!("{problem}"));
+    }
+}
+
+#[test]
+fn every_breakage_names_promises_that_there_are() {
+    let promises = fs::read_to_string(root().join("tests/simulation/promises.rs"));
+    let world = fs::read_to_string(root().join("tests/simulation/world.rs"));
+    let text = promises.expect("it is there") + &world.expect("it is there");
+    for breakage in list().expect("the list can be read") {
+        assert!(!breakage.promises.is_empty() && !breakage.edits.is_empty(), "{}", breakage.name);
+        for promise in &breakage.promises {
+            assert!(text.contains(promise.as_str()), "{} names {promise}", breakage.name);
+        }
+    }
+}
