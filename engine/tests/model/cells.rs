@@ -117,6 +117,8 @@ impl Model {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Reached {
     pub(crate) steps: usize,
+    /// The steps before the first failure.
+    pub(crate) failed_after: Option<usize>,
     /// Calls by row and column, each with "done", "nothing" or the reason why not.
     pub(crate) cells: BTreeMap<(&'static str, &'static str, String), usize>,
     pub(crate) timers: BTreeMap<(&'static str, Kind, Fired), usize>,
@@ -178,6 +180,13 @@ pub(crate) fn count(model: &Model) {
                 *reached.ends.entry(end).or_default() += 1;
             }
         }
+    });
+}
+
+/// Notes the first failure of a run; what is counted after it are shorter stories.
+pub(crate) fn note_failure() {
+    REACHED.with_borrow_mut(|reached| {
+        reached.failed_after = reached.failed_after.or(Some(reached.steps))
     });
 }
 

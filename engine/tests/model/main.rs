@@ -161,16 +161,18 @@ fn play(steps: usize, seed: u64) -> Reached {
     let strategy = Stories::sequential_strategy(STORY);
     // Every shorter story that fails too would print its failure; the shortest one tells all.
     let hook = std::panic::take_hook();
-    std::panic::set_hook(Box::new(|_| {}));
+    std::panic::set_hook(Box::new(|_| cells::note_failure()));
     let result = runner.run(&strategy, |(model, steps, counter)| {
         Compared::test_sequential(config.clone(), model, steps, counter);
         Ok(())
     });
     std::panic::set_hook(hook);
+    let reached = cells::take();
     if let Err(failure) = result {
-        panic!("SEED={seed}: {failure}");
+        let after = reached.failed_after.unwrap_or(reached.steps);
+        panic!("SEED={seed}, at step {after}: {failure}");
     }
-    cells::take()
+    reached
 }
 
 /// Stories in which little happens would prove little, so those of the usual seed reach everything that

@@ -25,6 +25,8 @@ pub(crate) struct Model {
     pub(crate) said: Said,
     /// Who acts in the commit that is being made, and on which release.
     pub(crate) acting: (Option<Person>, Option<usize>),
+    /// The timer that led to the next event of a release, and when it was due.
+    pub(crate) timer: Option<(usize, Ms)>,
 }
 
 #[derive(Clone, Debug, PartialEq)]

@@ -26,6 +26,7 @@ impl Model {
         if let Some(flag) = flag {
             self.settle(flag);
         }
+        self.timer = None;
     }
 
     /// While the flag is free, the oldest release that is PENDING, due and not paused starts.
@@ -45,7 +46,9 @@ impl Model {
     pub(crate) fn log(&mut self, id: usize, name: &'static str, phase: Option<usize>) {
         let (who, about) = self.acting;
         let actor = who.filter(|_| about == Some(id) || name == "ABORTED");
-        let event = Event { release: id, name, phase, actor };
+        let timer = self.timer.take_if(|(of, _)| *of == id);
+        let timer = timer.map(|(_, due)| (due, (self.now - due).max(0)));
+        let event = Event { release: id, name, phase, actor, timer };
         self.said.commits.last_mut().expect("a commit is being made").push(event);
         let (revision, time) = (self.revision, self.time);
         let standing = self.standing(id);
@@ -255,6 +258,7 @@ impl Model {
             |guard: &usize| release.guard_limit(phase, *guard).is_some_and(|at| at <= self.now);
         let out: Vec<usize> = release.owing(phase).into_iter().filter(is_out).collect();
         for guard in &out {
+            self.timer = release.guard_limit(phase, *guard).map(|at| (id, at));
             self.log(id, "GUARD_REPORTED", Some(phase));
             self.phase_standing(id, phase).verdicts[*guard] = Some(Verdict::Fail);
         }

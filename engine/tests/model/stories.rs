@@ -72,6 +72,7 @@ pub(crate) fn scene(
         limit,
         said: crate::model::Said::default(),
         acting: (None, None),
+        timer: None,
     };
     for verb in first_verbs(attached) {
         let call = Call { who: Person(0), groups: Vec::new(), verb };

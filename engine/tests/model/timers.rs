@@ -58,10 +58,11 @@ impl Model {
             // It makes no room for another release: the flag is not settled.
             return self.commit(None, None, None, |model| model.hold(id, Cause::Overdue(late)));
         }
-        self.commit(None, None, Some(release.flag), |model| model.come_due(id, kind));
+        self.commit(None, None, Some(release.flag), |model| model.come_due(id, kind, Some(at)));
     }
 
-    fn come_due(&mut self, id: usize, kind: Kind) {
+    fn come_due(&mut self, id: usize, kind: Kind, at: Option<Ms>) {
+        self.timer = at.map(|at| (id, at));
         let phase = self.release(id).standing.phase;
         match (kind, phase) {
             // Settling the flag starts it.
@@ -74,6 +75,8 @@ impl Model {
                 self.apply(id, phase);
             }
             (Kind::Window, Some(phase)) => {
+                // That nothing could be done is not what the timer did.
+                self.timer = None;
                 self.log(id, "WINDOW_RESCHEDULED", Some(phase));
                 self.standing(id).until = self.next_open(id, phase);
             }
@@ -129,7 +132,7 @@ impl Model {
         let (row, flag) = (release.row(), release.flag);
         self.said.fired.push((row, Kind::Window, fired));
         if sees_something {
-            self.commit(None, None, Some(flag), |model| model.come_due(id, Kind::Window));
+            self.commit(None, None, Some(flag), |model| model.come_due(id, Kind::Window, None));
         }
     }
 

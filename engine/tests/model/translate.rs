@@ -369,6 +369,7 @@ pub(crate) fn events(commit: &Commit) -> Vec<words::Event> {
                 Actor::Engine => None,
                 Actor::Principal(principal) => Some(Person(number(principal.as_str()))),
             },
+            timer: timer_record(&event.happened),
         }),
         Event::FlagStored(_)
         | Event::FlagDeleted(_)
@@ -377,6 +378,32 @@ pub(crate) fn events(commit: &Commit) -> Vec<words::Event> {
         | Event::ReleaseCreated(_) => None,
     });
     told.collect()
+}
+
+/// When a timer was to do what happened, and how late it was.
+fn timer_record(happened: &Happened) -> Option<(Ms, Ms)> {
+    let record = match happened {
+        Happened::Started { timer }
+        | Happened::WindowOpened { timer, .. }
+        | Happened::BakeElapsed { timer, .. }
+        | Happened::GuardReported { timer, .. }
+        | Happened::PhaseSucceeded { timer, .. }
+        | Happened::Failed { timer, .. } => *timer,
+        Happened::Triggered
+        | Happened::PhaseEntered { .. }
+        | Happened::ApprovalRecorded { .. }
+        | Happened::ApprovalRejected { .. }
+        | Happened::WindowRescheduled { .. }
+        | Happened::WindowOverridden { .. }
+        | Happened::PhaseApplied { .. }
+        | Happened::BakeAdjusted { .. }
+        | Happened::PhaseSkipped { .. }
+        | Happened::Paused { .. }
+        | Happened::Unpaused { .. }
+        | Happened::Succeeded { .. }
+        | Happened::Aborted { .. } => None,
+    };
+    record.map(|record| (record.scheduled_for.as_millis(), record.late.as_millis()))
 }
 
 fn event_name(happened: &Happened) -> &'static str {

@@ -305,6 +305,8 @@ pub(crate) struct Event {
     pub(crate) phase: Option<usize>,
     /// None: the engine.
     pub(crate) actor: Option<Person>,
+    /// Of what a timer did: when it was to do it, and how late it was.
+    pub(crate) timer: Option<(Ms, Ms)>,
 }
 
 /// Times as people read them: from Monday midnight.
