@@ -121,7 +121,8 @@ pub(crate) struct Reached {
     pub(crate) failed_after: Option<usize>,
     /// Calls by row and column, each with "done", "nothing" or the reason why not.
     pub(crate) cells: BTreeMap<(&'static str, &'static str, String), usize>,
-    pub(crate) timers: BTreeMap<(&'static str, Kind, Fired), usize>,
+    /// Timers by row and kind. One that was dropped is of no kind any more.
+    pub(crate) timers: BTreeMap<(&'static str, Option<Kind>, Fired), usize>,
     pub(crate) answers: BTreeMap<String, usize>,
     pub(crate) ends: BTreeMap<End, usize>,
     pub(crate) events: BTreeMap<&'static str, usize>,

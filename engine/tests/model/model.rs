@@ -109,7 +109,7 @@ pub(crate) struct Said {
     /// The events of each commit.
     pub(crate) commits: Vec<Vec<Event>>,
     /// The timers that fired, and how.
-    pub(crate) fired: Vec<(&'static str, Kind, Fired)>,
+    pub(crate) fired: Vec<(&'static str, Option<Kind>, Fired)>,
     /// The cell of the tables that the call stood for, or the timer that was dropped.
     pub(crate) cell: Option<(&'static str, &'static str)>,
     pub(crate) outcome: Outcome,

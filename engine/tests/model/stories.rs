@@ -258,7 +258,7 @@ fn any_trigger(model: &Model) -> BoxedStrategy<Verb> {
         prop_oneof![4 => Just(Base::Unchecked), 2 => Just(Base::Settled), 1 => Just(Base::Old)];
     let now = model.now;
     let schedule = option::weighted(
-        0.25,
+        0.4,
         prop_oneof![2 => now - 5_000..now, 1 => Just(now), 6 => now..now + 60_000],
     );
     let policy = prop_oneof![2 => Just(Policy::Fail), queues => Just(Policy::Queue), 1 => Just(Policy::Supersede)];

@@ -53,7 +53,7 @@ impl Model {
             (false, true) => Fired::Late,
             (false, false) => Fired::OnTime,
         };
-        self.said.fired.push((release.row(), kind, fired));
+        self.said.fired.push((release.row(), Some(kind), fired));
         if fired == Fired::Held {
             // It makes no room for another release: the flag is not settled.
             return self.commit(None, None, None, |model| model.hold(id, Cause::Overdue(late)));
@@ -111,7 +111,7 @@ impl Model {
     fn fire_given(&mut self, id: usize, age: i64) {
         let timer = |model: &Self| model.release(id).timer(model.now);
         if age != 0 {
-            return self.said.fired.push((self.release(id).row(), Kind::Start, Fired::Dropped));
+            return self.said.fired.push((self.release(id).row(), None, Fired::Dropped));
         }
         let armed = timer(self);
         self.fire_due(&[self.release(id).flag]);
@@ -120,7 +120,7 @@ impl Model {
             return self.look(id);
         }
         let fired = if at > self.now { Fired::Early } else { Fired::Nothing };
-        self.said.fired.push((self.release(id).row(), kind, fired));
+        self.said.fired.push((self.release(id).row(), Some(kind), fired));
     }
 
     /// A look at a window without an opening in sight.
@@ -130,7 +130,7 @@ impl Model {
         let sees_something = self.next_open(id, phase).is_some();
         let fired = if sees_something { Fired::OnTime } else { Fired::Nothing };
         let (row, flag) = (release.row(), release.flag);
-        self.said.fired.push((row, Kind::Window, fired));
+        self.said.fired.push((row, Some(Kind::Window), fired));
         if sees_something {
             self.commit(None, None, Some(flag), |model| model.come_due(id, Kind::Window, None));
         }
