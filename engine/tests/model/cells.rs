@@ -6,7 +6,7 @@ use crate::{
     tables::reason_name,
     words::{Act, Call, End, Kind, Policy, State, Verb, Verdict},
 };
-use std::{cell::RefCell, collections::BTreeMap, fmt};
+use std::{cell::RefCell, collections::BTreeMap};
 
 impl Release {
     /// Its row.
@@ -126,30 +126,6 @@ pub(crate) struct Reached {
     pub(crate) answers: BTreeMap<String, usize>,
     pub(crate) ends: BTreeMap<End, usize>,
     pub(crate) events: BTreeMap<&'static str, usize>,
-}
-
-/// The rarest of each kind, which tell whether the stories are any good.
-impl fmt::Display for Reached {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let cells: usize = self.cells.values().sum();
-        let timers: usize = self.timers.values().sum();
-        writeln!(f, "{cells} calls in {} cells, {timers} timers", self.cells.len())?;
-        rarest(f, &self.cells, 12)?;
-        rarest(f, &self.timers, 12)?;
-        rarest(f, &self.answers, 6)?;
-        rarest(f, &self.ends, 3)?;
-        rarest(f, &self.events, 3)
-    }
-}
-
-fn rarest<K: fmt::Debug>(
-    f: &mut fmt::Formatter<'_>,
-    counts: &BTreeMap<K, usize>,
-    most: usize,
-) -> fmt::Result {
-    let mut counts: Vec<(&K, &usize)> = counts.iter().collect();
-    counts.sort_by_key(|(_, count)| **count);
-    counts.iter().take(most).try_for_each(|(what, count)| writeln!(f, "  {count} x {what:?}"))
 }
 
 thread_local! {

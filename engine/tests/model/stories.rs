@@ -134,10 +134,10 @@ fn any_window() -> impl Strategy<Value = Window> {
         .prop_map(|(days, start, length)| (days, start, (start + length) % 1440));
     let overnight = Just((vec![0, 2, 6], 1400, 60));
     let weekly = prop_oneof![6 => span, 1 => overnight];
-    let length = prop_oneof![6 => 1..30 * MINUTE, 1 => Just(400 * DAY)];
+    let length = prop_oneof![6 => 1..90 * MINUTE, 1 => Just(400 * DAY)];
     let blackout =
         (0..240 * MINUTE, length).prop_map(|(from, length)| (BASE + from, BASE + from + length));
-    (vec(weekly, 0..3), vec(blackout, 0..3))
+    (vec(weekly, 0..3), vec(blackout, 0..4))
         .prop_map(|(weekly, blackouts)| Window { weekly, blackouts })
 }
 
@@ -303,7 +303,7 @@ fn any_steer(model: &Model) -> BoxedStrategy<Verb> {
         ]
     };
     // A late report counts, any other call about a phase that was left is refused.
-    let wish = prop_oneof![5 => (any_act(), which(2)), 1 => (any_report(), which(15))];
+    let wish = prop_oneof![4 => (any_act(), which(2)), 1 => (any_report(), which(20))];
     (any_release(model), etag, wish)
         .prop_map(move |(release, etag, (act, which))| {
             let (current, guards) = known.get(&release).cloned().unwrap_or_default();

@@ -336,39 +336,42 @@ const EVENTS: [&str; 19] = [
     "FAILED",
 ];
 
-/// What was not reached: of every cell its refusal where it is one, and that it was done where it is
-/// none; a timer of every row that has one; and what is listed above.
-pub(crate) fn not_reached(reached: &Reached) -> Vec<String> {
-    let mut lacking = Vec::new();
-    let mut want = |is_reached: bool, what: &dyn std::fmt::Debug| {
-        if !is_reached {
-            lacking.push(format!("{what:?}"));
-        }
+/// How often everything that has to be reached was: of every cell its refusal where it is one, and that
+/// it was done where it is none; a timer of every row that has one; and what is listed above. The
+/// rarest come first.
+pub(crate) fn needed(reached: &Reached) -> Vec<(usize, String)> {
+    let mut counts = Vec::new();
+    let mut need = |count: Option<&usize>, what: &dyn std::fmt::Debug| {
+        counts.push((count.copied().unwrap_or(0), format!("{what:?}")));
     };
     let of_files = [A, B, C, D].into_iter().flat_map(cells);
     let of_files = of_files
         .map(|(row, column, text)| (row, column, text.strip_prefix("✗ ").unwrap_or("done")));
     for cell in of_files.chain(TRIGGERS) {
         let (row, column, answer) = cell;
-        want(reached.cells.contains_key(&(row, column, answer.to_owned())), &cell);
+        need(reached.cells.get(&(row, column, answer.to_owned())), &cell);
     }
     for (row, column, text) in cells(E) {
-        let has_dropped = reached.timers.contains_key(&(row, None, Fired::Dropped));
-        want(has_dropped, &(row, "a stale timer"));
+        need(reached.timers.get(&(row, None, Fired::Dropped)), &(row, "a stale timer"));
         for fired in [Fired::OnTime, Fired::Late, Fired::Early] {
             let timer = (row, Some(kind_of(column)), fired);
-            want(text == "-" || reached.timers.contains_key(&timer), &timer);
+            if text != "-" {
+                need(reached.timers.get(&timer), &timer);
+            }
         }
     }
     for (kind, ways) in TIMERS {
         for way in ways {
-            want(reached.timers.keys().any(|(_, k, w)| (k, w) == (&Some(kind), way)), &(kind, way));
+            let mut timers = reached.timers.iter();
+            let of_kind = timers.find(|((_, k, w), _)| (k, w) == (&Some(kind), way));
+            need(of_kind.map(|(_, count)| count), &(kind, way));
         }
     }
-    ANSWERS.iter().for_each(|answer| want(reached.answers.contains_key(*answer), answer));
-    ENDS.iter().for_each(|end| want(reached.ends.contains_key(end), end));
-    EVENTS.iter().for_each(|event| want(reached.events.contains_key(event), event));
-    lacking
+    ANSWERS.iter().for_each(|answer| need(reached.answers.get(*answer), answer));
+    ENDS.iter().for_each(|end| need(reached.ends.get(end), end));
+    EVENTS.iter().for_each(|event| need(reached.events.get(event), event));
+    counts.sort();
+    counts
 }
 
 /// A reason as the document writes it.
