@@ -298,7 +298,7 @@ pub(crate) enum What {
 }
 
 /// One entry of the log. Times and texts stand in the release.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Event {
     pub(crate) release: usize,
     pub(crate) name: &'static str,
@@ -334,6 +334,22 @@ impl fmt::Debug for Step {
             What::Wake => write!(f, "wake"),
             What::Walk => write!(f, "walk"),
         }
+    }
+}
+
+impl fmt::Debug for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { release, name, phase, actor, timer } = self;
+        write!(f, "r{release} {name}")?;
+        if let Some(phase) = phase {
+            write!(f, " p{phase}")?;
+        }
+        match actor {
+            Some(person) => write!(f, " by person {}", person.0)?,
+            None => write!(f, " by the engine")?,
+        }
+        let Some((due, late)) = timer else { return Ok(()) };
+        write!(f, ", due {:?}, {late} ms late", Clock(*due))
     }
 }
 
