@@ -136,6 +136,16 @@ pub(crate) enum Outcome {
     Refused(Reason),
 }
 
+impl Outcome {
+    /// The reason, if it is a refusal.
+    pub(crate) fn reason(&self) -> Option<&Reason> {
+        match self {
+            Self::Refused(reason) => Some(reason),
+            Self::Nothing | Self::Committed => None,
+        }
+    }
+}
+
 impl Model {
     pub(crate) fn release(&self, id: usize) -> &Release {
         &self.releases[&id]

@@ -2,7 +2,7 @@
 //! takes the next in line. Each step is a row of the document's table of events.
 
 use crate::{
-    model::{Model, Outcome, PhaseStanding, Release, Review, Standing},
+    model::{Model, PhaseStanding, Release, Review, Standing},
     words::{
         Act, Call, Cause, End, Event, Group, Ms, Person, PhaseState, Spec, State, Template, Verdict,
     },
@@ -384,15 +384,5 @@ impl Release {
             revision: created,
         };
         Self { flag, pipeline, copy, change, base, schedule, creator, created, standing }
-    }
-}
-
-impl Outcome {
-    /// The reason, if it is a refusal.
-    pub(crate) fn reason(&self) -> Option<&crate::words::Reason> {
-        match self {
-            Self::Refused(reason) => Some(reason),
-            Self::Nothing | Self::Committed => None,
-        }
     }
 }
