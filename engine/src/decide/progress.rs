@@ -37,21 +37,16 @@ pub(super) fn window(release: &Release, phase: PhaseIndex, now: Timestamp) -> Wi
 /// What a running release becomes when it is held now. None if it is paused or over.
 ///
 /// A clock that was set back by years makes a deadline that is years away. What is kept of it is not
-/// more than anybody could have asked for, or the wait would outlast the mending of the clock.
+/// more than the longest wait there can be, or it would outlast the mending of the clock.
 pub(super) fn hold_now(release: &Release, now: Timestamp) -> Option<Held> {
+    let left = |at: Timestamp| at.since(now).min(LONGEST_WAIT);
     match &release.progress.stage {
         Stage::Pending => Some(Held::Pending),
         Stage::Running { phase, wait } => {
             let wait = match wait {
-                Wait::Approval { expires } => {
-                    let asked_for = release.phase(*phase).approval.as_ref().and_then(|a| a.expiry);
-                    let left = |at: Timestamp| at.since(now).min(asked_for.unwrap_or(LONGEST_WAIT));
-                    HeldWait::Approval { remaining: expires.map(left) }
-                }
+                Wait::Approval { expires } => HeldWait::Approval { remaining: expires.map(left) },
                 Wait::Window { .. } => HeldWait::Window,
-                Wait::Bake { ends } => {
-                    HeldWait::Bake { remaining: ends.since(now).min(LONGEST_WAIT) }
-                }
+                Wait::Bake { ends } => HeldWait::Bake { remaining: left(*ends) },
                 Wait::Guards { ended, .. } => HeldWait::Guards { ended: *ended },
             };
             Some(Held::Running { phase: *phase, wait })

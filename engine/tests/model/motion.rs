@@ -4,7 +4,7 @@
 use crate::{
     model::{Model, PhaseStanding, Release, Review, Standing},
     words::{
-        Act, Call, Cause, End, Event, Group, Ms, Person, PhaseState, Spec, State, Template, Verdict,
+        Act, Call, Cause, End, Event, Group, LONGEST_WAIT, Ms, Person, PhaseState, Spec, State, Template, Verdict,
     },
 };
 use std::sync::Arc;
@@ -196,7 +196,9 @@ impl Model {
         let now = self.now;
         let standing = self.standing(id);
         let keeps_time = matches!(standing.state, State::AwaitingApproval | State::Baking);
-        standing.left = standing.until.filter(|_| keeps_time).map(|until| (until - now).max(0));
+        // A clock that was set back leaves no more than the longest wait there can be.
+        let left = |until: Ms| (until - now).clamp(0, LONGEST_WAIT);
+        standing.left = standing.until.filter(|_| keeps_time).map(left);
         (standing.held, standing.cause) = (Some(standing.state), Some(cause));
         (standing.state, standing.until, standing.since) = (State::Paused, None, None);
     }

@@ -9,6 +9,8 @@ pub(crate) type Ms = i64;
 
 pub(crate) const MINUTE: Ms = 60_000;
 pub(crate) const DAY: Ms = 1440 * MINUTE;
+/// The longest bake, expiry and limit of a guard.
+pub(crate) const LONGEST_WAIT: Ms = 90 * DAY;
 /// Monday, 2026-03-02T00:00:00Z: stories begin here.
 pub(crate) const BASE: Ms = 1_772_409_600_000;
 /// How far ahead an opening of a window is looked for.
