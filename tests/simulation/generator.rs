@@ -176,10 +176,9 @@ fn operation(
         Kind::Freeze => Operation::Freeze { millis: absence(random) },
         Kind::Step => Operation::Step { millis: step(random, outlook) },
         Kind::SlowBarrier => Operation::SlowBarrier { millis: random.random_range(1..20_000) },
-        Kind::Fault => Operation::Fault {
-            after: random.random_range(0..12),
-            fault: fault(random, weather),
-        },
+        Kind::Fault => {
+            Operation::Fault { after: random.random_range(0..12), fault: fault(random, weather) }
+        }
         Kind::Kill => Operation::Kill,
         Kind::PowerCut => Operation::PowerCut { survivors: random.random() },
         Kind::Stop => Operation::Stop,
@@ -259,10 +258,7 @@ fn step(random: &mut ChaCha8Rng, outlook: &Outlook) -> i64 {
 }
 
 fn etag(random: &mut ChaCha8Rng) -> Etag {
-    weighted(
-        random,
-        &[(20, Etag::None), (8, Etag::Seen), (1, Etag::Old), (1, Etag::Foreign)],
-    )
+    weighted(random, &[(20, Etag::None), (8, Etag::Seen), (1, Etag::Old), (1, Etag::Foreign)])
 }
 
 fn request(random: &mut ChaCha8Rng, weather: &Weather, outlook: &Outlook) -> Request {
@@ -279,8 +275,11 @@ fn request(random: &mut ChaCha8Rng, weather: &Weather, outlook: &Outlook) -> Req
     } else {
         outlook.unfinished[random.random_range(0..outlook.unfinished.len())]
     };
-    let phase =
-        if random.random_bool(0.9) { Place::Current } else { Place::Other(random.random_range(0..4)) };
+    let phase = if random.random_bool(0.9) {
+        Place::Current
+    } else {
+        Place::Other(random.random_range(0..4))
+    };
     let gate = |random: &mut ChaCha8Rng| {
         if random.random_bool(0.3) { Gate::Bypass } else { Gate::Respect }
     };
@@ -312,11 +311,7 @@ fn request(random: &mut ChaCha8Rng, weather: &Weather, outlook: &Outlook) -> Req
 fn trigger(random: &mut ChaCha8Rng, name: usize, flag: usize) -> Request {
     let policy = weighted(
         random,
-        &[
-            (2, ConflictPolicy::Fail),
-            (4, ConflictPolicy::Queue),
-            (2, ConflictPolicy::Supersede),
-        ],
+        &[(2, ConflictPolicy::Fail), (4, ConflictPolicy::Queue), (2, ConflictPolicy::Supersede)],
     );
     // The edge refuses the two together.
     let scheduled = policy != ConflictPolicy::Supersede && random.random_bool(0.25);

@@ -155,8 +155,7 @@ impl History {
         apply(&mut after, &commit);
         let origin = origin(record, asked);
         let asked = origin.and_then(|number| asked.get(&number));
-        let step =
-            Step { before: &before, commit: &commit, record, after: &after, asked, wall };
+        let step = Step { before: &before, commit: &commit, record, after: &after, asked, wall };
         promises::check(step)?;
         self.meters.a_bake_is_never_cut_short(step)?;
         if let Some((key, _)) = &record.request {
@@ -205,9 +204,9 @@ fn commit(record: &Record) -> Commit {
             Write::Delete(id) => Event::PipelineDeleted(id.clone()),
         });
     }
-    events.extend(record.proposals.iter().map(|proposal| {
-        Event::ReleaseCreated(Arc::clone(proposal))
-    }));
+    events.extend(
+        record.proposals.iter().map(|proposal| Event::ReleaseCreated(Arc::clone(proposal))),
+    );
     for change in &record.changes {
         events.extend(change.events.iter().cloned().map(Event::Release));
     }

@@ -31,33 +31,64 @@ const GUARDS: [&str; 2] = ["errors", "latency"];
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Operation {
     /// A client looks at what the server shows; its later requests are made from that.
-    Look { client: usize },
+    Look {
+        client: usize,
+    },
     /// A client makes a request and hands it to the network.
-    Ask { client: usize, call: usize, request: Request, identity: Identity, mode: Dry },
+    Ask {
+        client: usize,
+        call: usize,
+        request: Request,
+        identity: Identity,
+        mode: Dry,
+    },
     /// A client hands an earlier request to the network again, as it was or with another content.
-    AskAgain { call: usize, content: Content },
+    AskAgain {
+        call: usize,
+        content: Content,
+    },
     /// The network delivers one of the messages on the way.
-    Deliver { nth: usize, answer: Answer },
+    Deliver {
+        nth: usize,
+        answer: Answer,
+    },
     /// The network loses one.
-    Lose { nth: usize },
+    Lose {
+        nth: usize,
+    },
     /// The writer takes what waits, and does it.
     Turn,
     /// The server runs undisturbed for so many milliseconds.
-    Run { millis: u64 },
+    Run {
+        millis: u64,
+    },
     /// The machine sleeps.
-    Suspend { millis: u64 },
+    Suspend {
+        millis: u64,
+    },
     /// The process stands still, and time goes by.
-    Freeze { millis: u64 },
+    Freeze {
+        millis: u64,
+    },
     /// Somebody sets the clock.
-    Step { millis: i64 },
+    Step {
+        millis: i64,
+    },
     /// The next barrier takes so long.
-    SlowBarrier { millis: u64 },
+    SlowBarrier {
+        millis: u64,
+    },
     /// One of the next calls of the disk fails.
-    Fault { after: u32, fault: Fault },
+    Fault {
+        after: u32,
+        fault: Fault,
+    },
     /// The process is killed.
     Kill,
     /// The machine loses power.
-    PowerCut { survivors: u64 },
+    PowerCut {
+        survivors: u64,
+    },
     /// The process is told to stop, and does.
     Stop,
     /// A process is started.
@@ -66,13 +97,24 @@ pub(crate) enum Operation {
     Fill,
     Free,
     /// One bit of the disk changes while no process runs. Nothing follows: the server must say so.
-    FlipBit { place: u64 },
+    FlipBit {
+        place: u64,
+    },
     /// A watcher connects, anew or from where it was.
-    Connect { watcher: usize, release: usize, from: From },
+    Connect {
+        watcher: usize,
+        release: usize,
+        from: From,
+    },
     /// It reads so many items.
-    Read { watcher: usize, items: u32 },
+    Read {
+        watcher: usize,
+        items: u32,
+    },
     /// It leaves.
-    Leave { watcher: usize },
+    Leave {
+        watcher: usize,
+    },
     /// All watches are to end.
     Drain,
 }
@@ -120,23 +162,87 @@ pub(crate) enum From {
 /// old. Releases go by the number that their trigger gave them.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Request {
-    CreateFlag { flag: usize, pipeline: Option<usize> },
-    UpdateFlag { flag: usize, number: u8, etag: Etag },
-    DeleteFlag { flag: usize, etag: Etag },
-    Kill { flag: usize },
-    Revive { flag: usize },
-    UpdatePipeline { pipeline: usize, shape: u64, etag: Etag },
-    Trigger { name: usize, flag: usize, number: u8, schedule: Option<i64>, policy: ConflictPolicy, base: Base },
-    Approve { release: usize, phase: Place, etag: Etag },
-    Reject { release: usize, phase: Place, etag: Etag },
-    Pause { release: usize },
-    Unpause { release: usize, etag: Etag },
-    Skip { release: usize, phase: Place, etag: Etag, approvals: Gate },
-    OverrideWindow { release: usize, phase: Place, etag: Etag },
-    AdjustBake { release: usize, phase: Place, etag: Etag, remaining: u32 },
-    Abort { release: usize },
-    FullRollout { release: usize, etag: Etag, approvals: Gate, windows: Gate },
-    Report { release: usize, phase: Place, guard: usize, verdict: GuardVerdict },
+    CreateFlag {
+        flag: usize,
+        pipeline: Option<usize>,
+    },
+    UpdateFlag {
+        flag: usize,
+        number: u8,
+        etag: Etag,
+    },
+    DeleteFlag {
+        flag: usize,
+        etag: Etag,
+    },
+    Kill {
+        flag: usize,
+    },
+    Revive {
+        flag: usize,
+    },
+    UpdatePipeline {
+        pipeline: usize,
+        shape: u64,
+        etag: Etag,
+    },
+    Trigger {
+        name: usize,
+        flag: usize,
+        number: u8,
+        schedule: Option<i64>,
+        policy: ConflictPolicy,
+        base: Base,
+    },
+    Approve {
+        release: usize,
+        phase: Place,
+        etag: Etag,
+    },
+    Reject {
+        release: usize,
+        phase: Place,
+        etag: Etag,
+    },
+    Pause {
+        release: usize,
+    },
+    Unpause {
+        release: usize,
+        etag: Etag,
+    },
+    Skip {
+        release: usize,
+        phase: Place,
+        etag: Etag,
+        approvals: Gate,
+    },
+    OverrideWindow {
+        release: usize,
+        phase: Place,
+        etag: Etag,
+    },
+    AdjustBake {
+        release: usize,
+        phase: Place,
+        etag: Etag,
+        remaining: u32,
+    },
+    Abort {
+        release: usize,
+    },
+    FullRollout {
+        release: usize,
+        etag: Etag,
+        approvals: Gate,
+        windows: Gate,
+    },
+    Report {
+        release: usize,
+        phase: Place,
+        guard: usize,
+        verdict: GuardVerdict,
+    },
 }
 
 /// Which phase a request names.

@@ -9,9 +9,7 @@ use crate::{
 };
 use phasegate_engine::{
     State,
-    command::{
-        Action, Call, Caller, Expected, FlagChange, PipelineChange, SwitchTo, Trigger,
-    },
+    command::{Action, Call, Caller, Expected, FlagChange, PipelineChange, SwitchTo, Trigger},
     id::{FlagId, Group, PhaseId, PipelineId, Principal, ReleaseId, RequestId, Revision},
     time::{Span, Timestamp},
 };

@@ -55,11 +55,7 @@ pub(crate) fn from_list(seed: u64, operations: &[Operation]) -> Outcome {
     run(seed, &weather, |_| operations.next().cloned())
 }
 
-fn run(
-    seed: u64,
-    weather: &Weather,
-    mut next: impl FnMut(&World) -> Option<Operation>,
-) -> Outcome {
+fn run(seed: u64, weather: &Weather, mut next: impl FnMut(&World) -> Option<Operation>) -> Outcome {
     let mut world = World::new(seed, weather.clone());
     let mut operations = Vec::new();
     let runtime = tokio::runtime::Builder::new_current_thread()

@@ -15,9 +15,7 @@ use phasegate_engine::{
 };
 use phasegate_server::{
     driver::Handle,
-    watch::{
-        ReleaseItem, ReleasesItem, Select, WatchEnd, WatchRefusal, Watches, Watcher as Who,
-    },
+    watch::{ReleaseItem, ReleasesItem, Select, WatchEnd, WatchRefusal, Watcher as Who, Watches},
 };
 use std::{
     pin::Pin,
@@ -116,9 +114,7 @@ impl Watcher {
         };
         let store_id = match from {
             From::AnotherStore => "another-store".to_owned(),
-            From::Start | From::WhereItWas | From::TheFuture => {
-                gate.handle.store_id().to_string()
-            }
+            From::Start | From::WhereItWas | From::TheFuture => gate.handle.store_id().to_string(),
         };
         let who = Who {
             principal: Principal::new("watcher"),
@@ -127,14 +123,12 @@ impl Watcher {
             time_left: None,
         };
         let opened: Result<Open, WatchRefusal> = match &self.target {
-            Target::One(release) => gate
-                .watches
-                .release(who, release.clone())
-                .map(|stream| Open::One(Box::pin(stream))),
-            Target::All => gate
-                .watches
-                .releases(who, Everything)
-                .map(|stream| Open::All(Box::pin(stream))),
+            Target::One(release) => {
+                gate.watches.release(who, release.clone()).map(|stream| Open::One(Box::pin(stream)))
+            }
+            Target::All => {
+                gate.watches.releases(who, Everything).map(|stream| Open::All(Box::pin(stream)))
+            }
         };
         match opened {
             Ok(open) => {

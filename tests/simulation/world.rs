@@ -328,7 +328,9 @@ impl World {
             Operation::Connect { watcher, release, from } => {
                 self.connect(*watcher, *release, *from).await
             }
-            Operation::Read { watcher, items } => self.read(*watcher, *items).await.map(|_| Flow::GoOn),
+            Operation::Read { watcher, items } => {
+                self.read(*watcher, *items).await.map(|_| Flow::GoOn)
+            }
             Operation::Leave { watcher } => {
                 if let Some(watcher) = self.watchers.get_mut(*watcher) {
                     watcher.cut();
@@ -463,7 +465,8 @@ impl World {
             };
             restless = 0;
             // It rounds down, and a millisecond is the least.
-            let mut asleep = u64::try_from(asleep.as_millis()).expect("it is a second at most").max(1);
+            let mut asleep =
+                u64::try_from(asleep.as_millis()).expect("it is a second at most").max(1);
             if self.weather.pace == Pace::Days && asleep == 1_000 {
                 let ahead = self.next_deadline().map(|at| millis(at, self.now()));
                 asleep = ahead.unwrap_or(u64::MAX).max(1_000);
@@ -494,7 +497,8 @@ impl World {
         let result = server.writer.turn(&mut server.waiting);
         if self.clock.read().wall > wall {
             let passed = self.history.state().all_unfinished().any(|release| {
-                deadline(release, wall).is_some_and(|timer| timer.at > wall && timer.at <= self.now())
+                deadline(release, wall)
+                    .is_some_and(|timer| timer.at > wall && timer.at <= self.now())
             });
             if passed {
                 self.reached.mark("a barrier took so long that timers became due");
@@ -672,17 +676,13 @@ impl World {
         text.hash(&mut self.trace);
         self.attempted_at = wall;
         let blown = self.disk.take_blown();
-        let Some((fault, at)) = blown else {
-            return Err(Broken { promise: "a_store_that_works_does_not_fail", what: text });
-        };
+        promises::a_store_fails_only_with_its_disk(blown.is_some(), &text)?;
+        let Some((fault, at)) = blown else { return Ok(Flow::GoOn) };
         if let Some(server) = &self.server {
             promises::readers_see_what_is_committed(&server.handle, &self.history)?;
             let worst = store::open(&self.disk.worst_case(), self.store_id());
             let worst = worst.and_then(|mut ledger| ledger.load());
-            let worst = worst.map_err(|error| Broken {
-                promise: "a_store_opens_after_every_crash",
-                what: format!("{error:?}"),
-            })?;
+            let worst = promises::a_store_opens_after_every_crash(worst)?;
             let attempted = self.seen.look().attempted.clone();
             promises::what_was_acknowledged_survives(&worst, &self.history, &attempted)?;
         }
@@ -690,8 +690,7 @@ impl World {
         self.mark_fault(fault, at, commits);
         // The writer goes first: whoever still waits is turned away.
         if let Some(server) = self.server.take() {
-            let Server { writer, inbox, handle, waiting, watches, in_flight, overdue } =
-                server;
+            let Server { writer, inbox, handle, waiting, watches, in_flight, overdue } = server;
             drop((writer, inbox, waiting));
             self.seen.look().readers = None;
             let _ = (handle, watches, overdue);
@@ -724,7 +723,8 @@ impl World {
             (Fault::PowerCut(_), CutAt::BeforeBarrier) => {
                 reached.mark("power was cut before a barrier");
                 if commits > 1 {
-                    reached.mark("power was cut before a barrier with several commits in the batch");
+                    reached
+                        .mark("power was cut before a barrier with several commits in the batch");
                 }
             }
             (Fault::PowerCut(_), CutAt::AfterBarrier) => {
@@ -855,7 +855,7 @@ impl World {
                 self.reached.mark("a bit flipped and was noticed");
                 Ok(Flow::End)
             }
-            None => Err(Broken { promise: "a_store_opens_after_every_crash", what }),
+            None => promises::a_store_opens_after_every_crash(Err(what)),
         }
     }
 
@@ -973,14 +973,10 @@ impl World {
 
     /// The last look: the store is sound, its log is the history, and its events make its state.
     pub(crate) fn audit(&mut self) -> Result<(), Broken> {
-        let broken = |what: String| Broken { promise: "the_store_is_sound", what };
-        let mut ledger = store::open(&self.disk, self.store_id())
-            .map_err(|error| broken(format!("{error:?}")))?;
-        let verified = ledger.verify().map_err(|error| broken(format!("{error:?}")))?;
-        if !verified.findings.is_empty() {
-            return Err(broken(format!("{:?}", verified.findings)));
-        }
-        let image = ledger.load().map_err(|error| broken(format!("{error:?}")))?;
+        let opened = store::open(&self.disk, self.store_id());
+        let mut ledger = promises::a_store_opens_after_every_crash(opened)?;
+        let verified = promises::the_store_is_sound(ledger.verify())?;
+        let image = promises::a_store_opens_after_every_crash(ledger.load())?;
         let kept_from = self.seen.look().requests_kept_from;
         promises::a_restart_changes_nothing(&image, &self.history, kept_from)?;
         let query = LogQuery {
@@ -990,7 +986,7 @@ impl World {
             order: Order::OldestFirst,
             limit: usize::MAX,
         };
-        let log = ledger.changes(&query).map_err(|error| broken(format!("{error:?}")))?;
+        let log = promises::a_store_opens_after_every_crash(ledger.changes(&query))?;
         if self.seen.look().removed > 0 {
             self.reached.mark("events were removed");
         }
@@ -1044,8 +1040,7 @@ fn mark_answer(
         Err(Error::RequestIdReused) => reached.mark("an id was refused for another request"),
         Err(Error::DiskFull) => reached.mark("a full disk refused a call"),
         Err(Error::Refused(refusal)) => match refusal {
-            Refusal::StaleEtag { .. }
-            | Refusal::Release { why: ReleaseRefusal::StaleEtag, .. } => {
+            Refusal::StaleEtag { .. } | Refusal::Release { why: ReleaseRefusal::StaleEtag, .. } => {
                 reached.mark("a stale etag was refused");
             }
             Refusal::Release { why: ReleaseRefusal::Over, standing }
@@ -1060,12 +1055,7 @@ fn mark_answer(
     }
 }
 
-fn mark_change(
-    reached: &mut Reached,
-    before: Option<&Release>,
-    change: &Change,
-    wall: Timestamp,
-) {
+fn mark_change(reached: &mut Reached, before: Option<&Release>, change: &Change, wall: Timestamp) {
     let release = &change.release;
     for event in &change.events {
         match &event.happened {
@@ -1097,10 +1087,7 @@ fn mark_change(
             },
             Happened::ApprovalRecorded { .. } => {
                 let expires = before.and_then(|before| match &before.progress.stage {
-                    Stage::Running {
-                        wait: Waits::Approval { expires },
-                        ..
-                    } => *expires,
+                    Stage::Running { wait: Waits::Approval { expires }, .. } => *expires,
                     _ => None,
                 });
                 if expires.is_some_and(|at| at.since(wall).as_millis() <= 1) {

@@ -4,7 +4,8 @@
 use crate::{
     model::{Model, PhaseStanding, Release, Review, Standing},
     words::{
-        Act, Call, Cause, End, Event, Group, LONGEST_WAIT, Ms, Person, PhaseState, Spec, State, Template, Verdict,
+        Act, Call, Cause, End, Event, Group, LONGEST_WAIT, Ms, Person, PhaseState, Spec, State,
+        Template, Verdict,
     },
 };
 use std::sync::Arc;
