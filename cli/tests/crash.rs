@@ -5,17 +5,19 @@
 
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 
+mod process;
+
 use phasegate_api::v1::{
     self, flag_service_client::FlagServiceClient, pipeline_service_client::PipelineServiceClient,
     release_service_client::ReleaseServiceClient,
 };
+use process::Server;
 use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 use std::{
     collections::{BTreeMap, BTreeSet},
-    io::{BufRead as _, BufReader},
+    ffi::OsStr,
     path::Path,
-    process::{Child, Command, Stdio},
     sync::{Arc, Mutex},
 };
 use tokio::sync::mpsc;
@@ -26,50 +28,12 @@ const ROUNDS: u32 = 50;
 /// Callers at a time: enough that every batch holds several commits.
 const CALLERS: u32 = 8;
 
-/// The program, serving a directory.
-struct Server {
-    child: Child,
-    address: String,
+fn serve(dir: &Path) -> Server {
+    Server::start([OsStr::new("--data"), dir.as_os_str()])
 }
 
-impl Server {
-    fn start(dir: &Path) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_phasegate"))
-            .args(["serve", "--listen", "127.0.0.1:0", "--data"])
-            .arg(dir)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::inherit())
-            .env("PHASEGATE_LOG", "error")
-            .spawn()
-            .unwrap();
-        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let address = loop {
-            let line = lines.next().expect("it says where it listens before it ends").unwrap();
-            if let Some(address) = line.strip_prefix("listening on ") {
-                break address.trim().to_owned();
-            }
-        };
-        Self { child, address }
-    }
-
-    fn channel(&self) -> Channel {
-        Channel::from_shared(self.address.clone()).unwrap().connect_lazy()
-    }
-
-    /// SIGKILL, and wait until it is gone.
-    fn kill(mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        // Already gone after `kill`; else a test failed, and must not leave it behind.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+fn channel(server: &Server) -> Channel {
+    Channel::from_shared(server.address.clone()).unwrap().connect_lazy()
 }
 
 /// What the server has acknowledged so far.
@@ -91,18 +55,18 @@ async fn nothing_acknowledged_is_lost_when_the_program_is_killed() {
     let acknowledged = Arc::new(Mutex::new(Acknowledged::default()));
 
     for round in 0..rounds {
-        let server = Server::start(dir.path());
+        let server = serve(dir.path());
         if round == 0 {
-            create_pipeline(server.channel()).await;
+            create_pipeline(channel(&server)).await;
         }
         let so_far = acknowledged.lock().unwrap().clone();
-        check(server.channel(), &so_far, round).await;
+        check(channel(&server), &so_far, round).await;
 
         let (acks, mut acked) = mpsc::unbounded_channel();
         let callers: Vec<_> = (0..CALLERS)
             .map(|caller| {
                 let id = format!("r{round}-c{caller}");
-                let (channel, acks) = (server.channel(), acks.clone());
+                let (channel, acks) = (channel(&server), acks.clone());
                 tokio::spawn(act(channel, id, acks, Arc::clone(&acknowledged)))
             })
             .collect();
@@ -111,14 +75,14 @@ async fn nothing_acknowledged_is_lost_when_the_program_is_killed() {
         for _ in 0..random.random_range(1..120) {
             acked.recv().await.expect("callers go on until the server is gone");
         }
-        server.kill();
+        drop(server);
         for caller in callers {
             caller.await.unwrap();
         }
     }
-    let server = Server::start(dir.path());
+    let server = serve(dir.path());
     let total = acknowledged.lock().unwrap().clone();
-    check(server.channel(), &total, rounds).await;
+    check(channel(&server), &total, rounds).await;
     let actions: usize = total.actions.values().map(Vec::len).sum();
     println!("{rounds} kills, {} flags and {actions} actions acknowledged", total.flags.len());
     assert!(actions > rounds as usize, "the callers did something in every round");

@@ -2,10 +2,13 @@
 
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 
+mod process;
+
+use process::Server;
 use std::{
     io::{BufRead as _, BufReader, Write as _},
     path::{Path, PathBuf},
-    process::{Child, Command, Output, Stdio},
+    process::{Command, Output, Stdio},
 };
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_phasegate");
@@ -14,29 +17,10 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
 }
 
-/// A server in memory whose clock stands still on a Monday at 6:00 UTC.
-struct Server {
-    child: Child,
-    address: String,
-}
-
 impl Server {
-    fn start(arguments: &[&str]) -> Self {
-        let mut child = Command::new(PROGRAM)
-            .args(["serve", "--listen", "127.0.0.1:0", "--log", "error"])
-            .args(arguments)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let line = lines.next().expect("it says where it listens").unwrap();
-        let address = line.strip_prefix("listening on ").unwrap().to_owned();
-        Self { child, address }
-    }
-
+    /// One in memory whose clock stands still on a Monday at 6:00 UTC.
     fn rehearsal() -> Self {
-        Self::start(&["--memory", "--clock=manual", "--clock-start", "2030-06-17T06:00:00Z"])
+        Self::start(["--memory", "--clock=manual", "--clock-start", "2030-06-17T06:00:00Z"])
     }
 
     fn run(&self, arguments: &[&str]) -> Output {
@@ -47,14 +31,6 @@ impl Server {
         let mut command = Command::new(program);
         command.current_dir(root()).env("PHASEGATE_ADDRESS", &self.address).stdin(Stdio::null());
         command
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        // Its memory is all it had; a kill is as good as a farewell.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 
@@ -201,7 +177,7 @@ fn every_failure_to_start_has_its_exit_code_and_a_message() {
     check(&["--listen", "127.0.0.1:0", "--data", foreign], 78, "no data directory");
     let data = dir.path().join("data");
     let data = data.to_str().unwrap();
-    let server = Server::start(&["--data", data]);
+    let server = Server::start(["--data", data]);
     check(&["--listen", "127.0.0.1:0", "--data", data], 75, "in use");
     let taken = server.address.trim_start_matches("http://").to_owned();
     check(&["--memory", "--listen", &taken], 69, "cannot listen");
@@ -216,7 +192,7 @@ fn every_failure_to_start_has_its_exit_code_and_a_message() {
 fn a_store_is_verified_exported_and_imported() {
     let dir = tempfile::tempdir().unwrap();
     let at = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
-    let server = Server::start(&["--data", &at("a")]);
+    let server = Server::start(["--data", &at("a")]);
     let files = ["apply", "-f", "examples/week/pipeline.yaml", "-f", "examples/week/flag.yaml"];
     assert_eq!(code(&server.run(&files)), 0);
     let store =
@@ -228,7 +204,7 @@ fn a_store_is_verified_exported_and_imported() {
     assert!(text(&verified.stdout).starts_with("sound: "));
     assert_eq!(code(&store(&["export", "--data", &at("a"), "--to", &at("x.jsonl")])), 0);
     assert_eq!(code(&store(&["import", "--data", &at("b"), "--from", &at("x.jsonl")])), 0);
-    let server = Server::start(&["--data", &at("b")]);
+    let server = Server::start(["--data", &at("b")]);
     assert_eq!(code(&server.run(&["get", "flags/search.ranking"])), 0);
     drop(server);
     let whole = std::fs::read_to_string(at("x.jsonl")).unwrap();
