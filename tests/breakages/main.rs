@@ -2,8 +2,8 @@
 //! and each breakage has to be found as the promise that it breaks.
 //!
 //! ```text
-//! cargo run -p phasegate-tests --bin breakages              all of them
-//! cargo run -p phasegate-tests --bin breakages no-barrier   some
+//! cargo run -p phasegate-tests --example breakages              all of them
+//! cargo run -p phasegate-tests --example breakages no-barrier   some
 //! ```
 //!
 //! The breakages are data, in `list/`: edits of the sources, each behind a switch. They are applied
@@ -201,8 +201,11 @@ fn run(program: &Path, broken: &str, seeds: &str) -> Result<Run, Box<dyn Error>>
         let (seed, rest) = line.strip_prefix("SEED=")?.split_once(" broke the promise ")?;
         Some((seed.to_owned(), rest.split(':').next()?.to_owned()))
     });
-    let found =
-        if output.status.success() { None } else { found.or(Some(("?".into(), "?".into()))) };
+    let found = if output.status.success() {
+        None
+    } else {
+        found.or_else(|| Some(("?".into(), "?".into())))
+    };
     Ok(Run { seconds: begun.elapsed().as_secs_f64(), found, text })
 }
 

@@ -3,7 +3,7 @@
 use crate::{
     generator,
     operation::Operation,
-    promises::Broken,
+    promises::{self, Broken},
     reached::Reached,
     weather::Weather,
     world::{Flow, World},
@@ -81,12 +81,7 @@ fn run(seed: u64, weather: &Weather, mut next: impl FnMut(&World) -> Option<Oper
     let result = catch_unwind(AssertUnwindSafe(|| runtime.block_on(all)));
     let broken = match result {
         Ok(verdict) => verdict.err(),
-        Err(panic) => {
-            let text = panic.downcast_ref::<String>().map(String::as_str);
-            let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
-            let what = text.unwrap_or("without a word").to_owned();
-            Some(Broken { promise: "nothing_panics", what })
-        }
+        Err(panic) => Some(promises::nothing_panics(panic.as_ref())),
     };
     // Streams look at tokio's clock until they are dropped.
     let _inside = runtime.enter();

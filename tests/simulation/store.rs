@@ -92,7 +92,7 @@ impl Store for WatchedStore {
             let mut sights = self.seen.look();
             if let (Some(readers), Some(first)) = (&sights.readers, records.first()) {
                 let verdict = nothing_is_seen_before_it_is_durable(readers, first.revision);
-                sights.broken = sights.broken.take().or(verdict.err());
+                sights.broken = sights.broken.take().or_else(|| verdict.err());
             }
         }
         let result = self.ledger.commit(records);

@@ -187,15 +187,41 @@ fn every_promise_has_the_tests_that_it_names() {
         }
         assert!(tests.contains('`'), "no test in: {row}");
         for test in tests.split(',').map(|name| name.trim().trim_matches('`')) {
-            let definition = format!("fn {test}(");
+            let definitions = [format!("fn {test}("), format!("fn {test}<")];
+            let is_there = |source: &String| definitions.iter().any(|d| source.contains(d));
             assert!(
-                sources.iter().any(|source| source.contains(&definition)),
+                sources.iter().any(is_there),
                 "docs/guarantees.md names {test}, which is not there"
             );
             named += 1;
         }
     }
     assert!(named > 20, "the table was not found");
+}
+
+#[test]
+fn every_promise_of_the_simulation_is_written_down() {
+    let written = read(&root().join("docs/guarantees.md"));
+    let mut named = 0;
+    for path in files(".rs") {
+        if !path.parent().is_some_and(|folder| folder.ends_with("simulation/promises")) {
+            continue;
+        }
+        let text = read(&path);
+        for (start, end) in [("hold!(", ","), ("promise: \"", "\"")] {
+            for rest in text.split(start).skip(1) {
+                let Some((promise, _)) = rest.split_once(end) else { continue };
+                let promise = promise.trim();
+                let is_name = promise.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
+                if is_name && !promise.is_empty() {
+                    let mark = format!("`{promise}`");
+                    assert!(written.contains(&mark), "docs/guarantees.md has no {promise}");
+                    named += 1;
+                }
+            }
+        }
+    }
+    assert!(named > 30, "the promises were not found");
 }
 
 #[test]

@@ -11,7 +11,7 @@ use phasegate_engine::{
     time::Timestamp,
 };
 use phasegate_server::store::Record;
-use std::sync::Arc;
+use std::{any::Any, sync::Arc};
 
 /// A promise that was broken, and how.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,6 +50,13 @@ pub(crate) use requests::*;
 pub(crate) use store::*;
 pub(crate) use timers::*;
 pub(crate) use watches::*;
+
+/// Something did: neither the server nor the simulation may.
+pub(crate) fn nothing_panics(panic: &(dyn Any + Send)) -> Broken {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
+    Broken { promise: "nothing_panics", what: text.unwrap_or("without a word").to_owned() }
+}
 
 /// One commit, with what is known about it.
 #[derive(Clone, Copy, Debug)]

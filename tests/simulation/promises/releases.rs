@@ -170,7 +170,7 @@ pub(crate) fn an_approval_is_given_by_who_may_and_once(step: Step<'_>) -> Verdic
                 groups.is_empty() || groups.iter().any(|group| caller.groups.contains(group));
             hold!(
                 an_approval_is_given_by_who_may_and_once,
-                !(forbidden && own) && !earlier && member,
+                member && !(earlier || forbidden && own),
                 "{event:?} by {caller:?} under {requirement:?}"
             );
         }

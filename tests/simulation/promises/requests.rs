@@ -38,17 +38,15 @@ pub(crate) fn a_stale_etag_changes_nothing(step: Step<'_>) -> Verdict {
     let mode = asked.submission.mode;
     hold!(a_stale_etag_changes_nothing, mode == Mode::Commit, "a dry run committed: {asked:?}");
     let action = &asked.submission.call.action;
-    let now = match action {
-        Action::UpdateFlag { flag, .. } | Action::DeleteFlag { flag, .. } => {
-            step.before.flag(flag).map(|flag| flag.revision)
-        }
-        Action::UpdatePipeline { pipeline, .. } | Action::DeletePipeline { pipeline, .. } => {
-            step.before.pipeline(pipeline).map(|pipeline| pipeline.revision)
-        }
-        _ => {
-            let release = action.release().and_then(|id| step.before.release(id));
-            release.map(|release| release.progress.revision)
-        }
+    let now = if let Action::UpdateFlag { flag, .. } | Action::DeleteFlag { flag, .. } = action {
+        step.before.flag(flag).map(|flag| flag.revision)
+    } else if let Action::UpdatePipeline { pipeline, .. }
+    | Action::DeletePipeline { pipeline, .. } = action
+    {
+        step.before.pipeline(pipeline).map(|pipeline| pipeline.revision)
+    } else {
+        let release = action.release().and_then(|id| step.before.release(id));
+        release.map(|release| release.progress.revision)
     };
     let fresh = match expected(action) {
         None | Some(Expected::Anything) => true,

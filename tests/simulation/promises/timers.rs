@@ -58,12 +58,9 @@ pub(crate) fn a_timer_fires_at_its_time_and_once(step: Step<'_>) -> Verdict {
         });
         was_due |= looks_daily || armed.is_some_and(|timer| timer.at <= wall);
         for event in &change.events {
-            let overdue = match &event.happened {
-                Happened::Paused { cause: PauseCause::Overdue(late), .. } => Some(*late),
-                _ => None,
-            };
             let id = release.id();
-            if let Some(late) = overdue {
+            if let Happened::Paused { cause: PauseCause::Overdue(late), .. } = &event.happened {
+                let late = *late;
                 let fits =
                     armed.is_some_and(|timer| timer.at <= wall && wall.since(timer.at) == late);
                 hold!(a_timer_fires_at_its_time_and_once, fits, "{id}: {armed:?}, {event:?}");

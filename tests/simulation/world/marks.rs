@@ -38,18 +38,22 @@ pub(super) fn mark_answer(
         }
         Err(Error::RequestIdReused) => reached.mark("an id was refused for another request"),
         Err(Error::DiskFull) => reached.mark("a full disk refused a call"),
-        Err(Error::Refused(refusal)) => match refusal {
-            Refusal::StaleEtag { .. } | Refusal::Release { why: ReleaseRefusal::StaleEtag, .. } => {
+        Err(Error::Refused(refusal)) => {
+            let is_stale = matches!(
+                refusal,
+                Refusal::StaleEtag { .. } | Refusal::Release { why: ReleaseRefusal::StaleEtag, .. }
+            );
+            if is_stale {
                 reached.mark("a stale etag was refused");
             }
-            Refusal::Release { why: ReleaseRefusal::Over, standing }
-                if standing.revision > head_before
-                    && matches!(asked.submission.call.action, Action::AbortRelease { .. }) =>
+            let aborts = matches!(asked.submission.call.action, Action::AbortRelease { .. });
+            if let Refusal::Release { why: ReleaseRefusal::Over, standing } = refusal
+                && standing.revision > head_before
+                && aborts
             {
                 reached.mark("an abort met a release that had just ended");
             }
-            _ => {}
-        },
+        }
         Err(Error::Stopped | Error::Internal(_)) => {}
     }
 }
@@ -62,44 +66,7 @@ pub(super) fn mark_change(
 ) {
     let release = &change.release;
     for event in &change.events {
-        match &event.happened {
-            Happened::Started { timer } => {
-                if timer.is_some() {
-                    reached.mark("a scheduled release started");
-                } else if before.is_some() {
-                    reached.mark("a queued release started");
-                }
-            }
-            Happened::WindowOpened { .. } => reached.mark("a window opened"),
-            Happened::BakeAdjusted { ends: None, .. } => {
-                reached.mark("a bake was adjusted while paused");
-            }
-            Happened::Paused { held, cause } => match cause {
-                PauseCause::Overdue(_) => {
-                    reached.mark("a release was held because its timer was too late");
-                }
-                PauseCause::Guard(_) => reached.mark("a guard held a release"),
-                PauseCause::Requested => {
-                    let nothing_left = matches!(
-                        held,
-                        Held::Running { wait: HeldWait::Bake { remaining }, .. } if remaining.is_zero()
-                    );
-                    if nothing_left {
-                        reached.mark("a pause came after the deadline and before the firing");
-                    }
-                }
-            },
-            Happened::ApprovalRecorded { .. } => {
-                let expires = before.and_then(|before| match &before.progress.stage {
-                    Stage::Running { wait: Wait::Approval { expires }, .. } => *expires,
-                    _ => None,
-                });
-                if expires.is_some_and(|at| at.since(wall).as_millis() <= 1) {
-                    reached.mark("an approval came in the millisecond of the expiry");
-                }
-            }
-            _ => {}
-        }
+        mark_event(reached, before, &event.happened, wall);
     }
     if release.progress.phases.iter().any(|phase| phase.bypassed) {
         reached.mark("an approval was gone round");
@@ -114,5 +81,48 @@ pub(super) fn mark_change(
             EndReason::BaseChanged => "a release failed because its base changed",
             EndReason::AbortRequested | EndReason::ApprovalRejected => return,
         });
+    }
+}
+
+fn mark_event(
+    reached: &mut Reached,
+    before: Option<&Release>,
+    happened: &Happened,
+    wall: Timestamp,
+) {
+    if let Happened::Started { timer } = happened {
+        if timer.is_some() {
+            reached.mark("a scheduled release started");
+        } else if before.is_some() {
+            reached.mark("a queued release started");
+        }
+    }
+    if matches!(happened, Happened::WindowOpened { .. }) {
+        reached.mark("a window opened");
+    }
+    if matches!(happened, Happened::BakeAdjusted { ends: None, .. }) {
+        reached.mark("a bake was adjusted while paused");
+    }
+    if let Happened::Paused { held, cause } = happened {
+        match cause {
+            PauseCause::Overdue(_) => {
+                reached.mark("a release was held because its timer was too late");
+            }
+            PauseCause::Guard(_) => reached.mark("a guard held a release"),
+            PauseCause::Requested => {
+                if let Held::Running { wait: HeldWait::Bake { remaining }, .. } = held
+                    && remaining.is_zero()
+                {
+                    reached.mark("a pause came after the deadline and before the firing");
+                }
+            }
+        }
+    }
+    if let (Happened::ApprovalRecorded { .. }, Some(before)) = (happened, before)
+        && let Stage::Running { wait: Wait::Approval { expires: Some(at) }, .. } =
+            before.progress.stage
+        && at.since(wall).as_millis() <= 1
+    {
+        reached.mark("an approval came in the millisecond of the expiry");
     }
 }
