@@ -7,7 +7,10 @@
 mod message;
 mod tree;
 
-use crate::json::{self, Named};
+use crate::{
+    json::{self, Named},
+    output,
+};
 use phasegate_api::v1;
 use phasegate_client::Violation;
 use std::{
@@ -15,25 +18,31 @@ use std::{
     io::{self, Read as _},
     path::{Path, PathBuf},
 };
-use tree::{Node, Place, Value};
+use tree::{Node, Value};
+
+pub use tree::Place;
 
 /// What a file may hold at most. The largest flag has 512 KiB; a hundred of them fit.
 const FILE_BYTES_MAX: u64 = 64 << 20;
 
 /// One document of a file.
 #[derive(Clone, Debug)]
-pub(crate) struct Document {
+pub struct Document {
     /// The file it came from, as it was named.
-    pub(crate) file: String,
-    pub(crate) resource: Resource,
+    pub file: String,
+    /// What it describes.
+    pub resource: Resource,
     root: Node,
 }
 
 /// What a document describes.
-#[derive(Clone, Debug)]
-pub(crate) enum Resource {
+#[derive(Clone, Debug, PartialEq)]
+pub enum Resource {
+    /// A flag.
     Flag(v1::Flag),
+    /// A pipeline.
     Pipeline(v1::Pipeline),
+    /// A release, to be triggered.
     Release(Box<v1::Release>),
 }
 
@@ -56,20 +65,34 @@ impl From<&str> for Source {
 
 /// Why documents could not be read.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum Error {
+pub enum Error {
+    /// The operating system refused.
     #[error("cannot read {file}")]
     Read {
+        /// What was to be read.
         file: String,
+        /// Why it could not be.
         #[source]
         source: io::Error,
     },
+    /// A directory without documents.
     #[error("{0} holds no .yaml, .yml or .json file")]
     EmptyDirectory(String),
+    /// A file without documents.
     #[error("{0} holds no document")]
     Empty(String),
     /// `FILE:LINE:COLUMN: PATH: MESSAGE`, which editors and terminals make a link of.
     #[error("{file}{}: {}{message}", at(*.place), after(.path))]
-    Wrong { file: String, place: Option<Place>, path: String, message: String },
+    Wrong {
+        /// The file, as it was named.
+        file: String,
+        /// Where in it.
+        place: Option<Place>,
+        /// The field, if it got so far.
+        path: String,
+        /// What is wrong there.
+        message: String,
+    },
 }
 
 fn at(place: Option<Place>) -> String {
@@ -126,7 +149,7 @@ fn bounded(name: &str, from: impl io::Read) -> Result<String, Error> {
 }
 
 /// Reads all documents of a text.
-pub(crate) fn parse(file: &str, text: &str) -> Result<Vec<Document>, Error> {
+pub fn parse(file: &str, text: &str) -> Result<Vec<Document>, Error> {
     let malformed = |error: tree::Malformed| Error::Wrong {
         file: file.to_owned(),
         place: error.place,
@@ -184,15 +207,35 @@ fn message<M: Named>(file: &str, root: &Node) -> Result<M, Error> {
     Ok(json::typed(&read))
 }
 
+/// A message as a document of a kind, which [`parse`] reads as the same again.
+pub(crate) fn write<M: Named>(kind: &str, message: &M) -> String {
+    let fields = json::value(message);
+    // Beside the kind an empty map would have to be left out, not written as one.
+    let is_empty = fields.as_object().is_some_and(serde_json::Map::is_empty);
+    let fields = if is_empty { String::new() } else { output::yaml(&fields) };
+    format!("kind: {kind}\n{fields}")
+}
+
+impl Resource {
+    /// Writes it as YAML, which [`parse`] reads as the same again.
+    pub fn to_yaml(&self) -> String {
+        match self {
+            Self::Flag(flag) => write("Flag", flag),
+            Self::Pipeline(pipeline) => write("Pipeline", pipeline),
+            Self::Release(release) => write("Release", &**release),
+        }
+    }
+}
+
 impl Document {
     /// The line where it begins, for messages about all of it.
-    pub(crate) fn place(&self) -> impl fmt::Display + use<> {
+    pub fn place(&self) -> impl fmt::Display + use<> {
         let (file, place) = (self.file.clone(), self.root.place);
         format!("{file}:{place}")
     }
 
     /// What the server says of a field of the request, said of the line in the file.
-    pub(crate) fn locate(&self, violation: &Violation) -> String {
+    pub fn locate(&self, violation: &Violation) -> String {
         // The first part of the path is the field of the request that the document became.
         // The id stands beside it in the request; in the document it is the end of the name.
         let path = match violation.field.as_str() {
@@ -286,6 +329,13 @@ phases:
             let found = check(text).expect_err(text);
             assert!(found.starts_with(expected), "{text:?}\n found: {found}\nwanted: {expected}");
         }
+    }
+
+    #[test]
+    fn a_message_without_any_field_is_written_as_a_document_that_can_be_read() {
+        let resource = Resource::Flag(v1::Flag::default());
+        assert_eq!(resource.to_yaml(), "kind: Flag\n");
+        assert_eq!(parse("f.yaml", &resource.to_yaml()).unwrap()[0].resource, resource);
     }
 
     #[test]

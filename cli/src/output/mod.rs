@@ -6,7 +6,7 @@ pub(crate) mod release;
 pub(crate) mod resource;
 pub(crate) mod table;
 
-use crate::{failure::Failure, json};
+use crate::{document, failure::Failure, json};
 use clap::{Args, ValueEnum};
 use std::io::{self, Write as _};
 
@@ -56,16 +56,10 @@ impl Output {
         message: &M,
         human: impl FnOnce() -> String,
     ) -> Result<(), Failure> {
-        let serde_json::Value::Object(fields) = json::value(message) else {
-            unreachable!("a message of ours is an object in JSON");
-        };
         match self.form {
             Form::Human => print(&human()),
-            Form::Json => self.value(&serde_json::Value::Object(fields)),
-            Form::Yaml => {
-                let body = yaml(&serde_json::Value::Object(fields));
-                print(&format!("kind: {kind}\n{body}"))
-            }
+            Form::Json => self.value(&json::value(message)),
+            Form::Yaml => print(&document::write(kind, message)),
         }
     }
 
@@ -91,7 +85,8 @@ impl Output {
     }
 }
 
-fn yaml(value: &serde_json::Value) -> String {
+/// A value as YAML.
+pub(crate) fn yaml(value: &serde_json::Value) -> String {
     serde_saphyr::to_string(value).expect("what JSON can say YAML can say too")
 }
 

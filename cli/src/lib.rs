@@ -1,0 +1,46 @@
+//! The program `phasegate`: the server, the demo, and every action from a terminal.
+//!
+//! `args` is the table of commands; each is a file in `command`. What is deliberately absent: any
+//! rule about releases. The program asks a server, through `phasegate-client`, and shows its answer.
+//!
+//! It is a library for its fuzzers, which read and write [`document`]s without a process. `main.rs`
+//! does nothing but call [`main`].
+
+#![warn(clippy::unwrap_used)]
+
+mod args;
+mod command;
+
+mod connection;
+pub mod document;
+mod name;
+mod time;
+
+mod exit;
+mod failure;
+mod hint;
+mod json;
+mod output;
+
+use clap::Parser as _;
+use exit::Exit;
+use std::process::ExitCode;
+
+/// Reads the arguments, does what they say, and tells how it ended.
+pub fn main() -> ExitCode {
+    let arguments = args::Arguments::parse();
+    let runtime = match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("error: cannot start: {error}");
+            return Exit::Defect.into();
+        }
+    };
+    match runtime.block_on(arguments.run()) {
+        Ok(()) => Exit::Done.into(),
+        Err(failure) => {
+            failure.report();
+            failure.exit().into()
+        }
+    }
+}
