@@ -1,4 +1,5 @@
-//! What `phasegate store` does to a store that no server has open: verify, export, import.
+//! What `phasegate store` does to a store that no server has open: verify, export, import. Export and
+//! import are there for any [`Tree`] too.
 //!
 //! An export is text, one JSON object a line: a header, every record, and a trailer with the number
 //! of lines and a checksum, without which it is worth nothing. It does not depend on sled. An
@@ -174,6 +175,27 @@ struct Trailer {
 pub fn export(path: &Path, out: &mut dyn Write, report: Report<'_>) -> Result<Verified, Error> {
     let mut store = sled::open_existing(path)?;
     let verified = sound(check_sound(&mut store)?)?;
+    write_records(&store, &verified, out, report)?;
+    Ok(verified)
+}
+
+/// As [`export`], of a store that is open, whatever holds it.
+pub fn export_from<T: Tree>(
+    store: &mut Ledger<T>,
+    out: &mut dyn Write,
+    report: Report<'_>,
+) -> Result<Verified, Error> {
+    let verified = sound(store.verify()?)?;
+    write_records(store, &verified, out, report)?;
+    Ok(verified)
+}
+
+fn write_records<T: Tree>(
+    store: &Ledger<T>,
+    verified: &Verified,
+    out: &mut dyn Write,
+    report: Report<'_>,
+) -> Result<(), Error> {
     let mut writer = LineWriter::new(out);
     writer.write(&Line::Export(Header {
         version: EXPORT,
@@ -203,8 +225,7 @@ pub fn export(path: &Path, out: &mut dyn Write, report: Report<'_>) -> Result<Ve
         (revision >= verified.oldest).then_some(Line::Change(line))
     })?;
     export_kind(tree, Kind::Request, &mut writer, report, |_, value| Some(Line::Request(value)))?;
-    writer.finish()?;
-    Ok(verified)
+    writer.finish()
 }
 
 fn export_kind<'a, T: Tree, V: DeserializeOwned>(
@@ -260,16 +281,14 @@ pub fn import(
     fresh: StoreId,
     report: Report<'_>,
 ) -> Result<Verified, Error> {
-    let mut lines = LineReader::new(from);
     // Looked at first, so that a file of another kind does not even make a directory.
-    let Line::Export(header) = lines.next()? else {
-        return Err(lines.problem("an export begins with another line"));
-    };
-    if (header.version, header.format) != (EXPORT, FORMAT) {
-        return Err(lines.problem("it was written by another version"));
-    }
+    let (header, lines) = begin(from)?;
     let mut store = sled::create_unfinished(path, fresh)?;
-    match import_records(&mut store, &header, lines, report) {
+    let read = |store: &mut sled::SledStore| {
+        let counts = read_records(store, &header, lines, report)?;
+        complete(check_sound(store)?, counts)
+    };
+    match read(&mut store) {
         Ok(verified) => {
             sled::finish(store)?;
             Ok(verified)
@@ -283,12 +302,47 @@ pub fn import(
     }
 }
 
-fn import_records(
-    store: &mut sled::SledStore,
+/// As [`import`], into a store that was just made, whatever holds it. What it holds after an error is
+/// worth nothing.
+pub fn import_into<T: Tree>(
+    store: &mut Ledger<T>,
+    from: &mut dyn BufRead,
+    report: Report<'_>,
+) -> Result<Verified, Error> {
+    let (header, lines) = begin(from)?;
+    let counts = read_records(store, &header, lines, report)?;
+    complete(store.verify()?, counts)
+}
+
+/// Reads the first line.
+fn begin(from: &mut dyn BufRead) -> Result<(Header, LineReader<'_>), Error> {
+    let mut lines = LineReader::new(from);
+    let Line::Export(header) = lines.next()? else {
+        return Err(lines.problem("an export begins with another line"));
+    };
+    if (header.version, header.format) != (EXPORT, FORMAT) {
+        return Err(lines.problem("it was written by another version"));
+    }
+    Ok((header, lines))
+}
+
+/// What came of an import, if it is sound and all that was in the text.
+fn complete(verified: Verified, counts: Counts) -> Result<Verified, Error> {
+    let verified = sound(verified)?;
+    if verified.counts != counts {
+        // A record stood there twice.
+        return Err(Error::Changed);
+    }
+    Ok(verified)
+}
+
+/// Reads all lines after the first, and says how many records they were.
+fn read_records<T: Tree>(
+    store: &mut Ledger<T>,
     header: &Header,
     mut lines: LineReader<'_>,
     report: Report<'_>,
-) -> Result<Verified, Error> {
+) -> Result<Counts, Error> {
     let mut counted = Counted::default();
     let mut batch = Batch::default();
     if header.oldest > Revision::ZERO {
@@ -330,12 +384,7 @@ fn import_records(
     }
     write(store, batch, header)?;
     store.oldest = header.oldest;
-    let verified = sound(check_sound(store)?)?;
-    if verified.counts != counted.counts {
-        // A record stood there twice.
-        return Err(Error::Changed);
-    }
-    Ok(verified)
+    Ok(counted.counts)
 }
 
 fn write<T: Tree>(store: &mut Ledger<T>, batch: Batch, header: &Header) -> Result<(), Error> {
