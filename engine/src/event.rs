@@ -269,6 +269,17 @@ pub struct Change {
     pub events: Vec<ReleaseEvent>,
 }
 
+impl Change {
+    /// True if the release is whole, and the events speak of its phases and of no others. Who puts a
+    /// change together from what was stored must ask this.
+    pub fn is_whole(&self) -> bool {
+        let phases = self.release.phases().len();
+        let of_its_phases =
+            |event: &ReleaseEvent| event.phase().is_none_or(|phase| phase.get() < phases);
+        self.release.is_whole() && self.events.iter().all(of_its_phases)
+    }
+}
+
 /// What a commit did to each release that it touched, by id. `after` is `before` with the commit
 /// applied.
 pub fn changes(before: &State, after: &State, commit: &Commit) -> Vec<Change> {

@@ -1,6 +1,7 @@
 //! Names, revisions and the texts that identify somebody: no bare strings or integers beyond here.
 
-use serde::{Deserialize, Serialize};
+use crate::stored;
+use serde::{Deserialize, Deserializer, Serialize};
 use std::{fmt, sync::Arc};
 
 /// Why a text is no id.
@@ -35,9 +36,9 @@ fn is_flag_id(text: &str) -> bool {
 }
 
 macro_rules! text_type {
-    ($(#[$doc:meta])* $name:ident) => {
+    ($(#[$doc:meta])* $name:ident $(, $derive:ident)?) => {
         $(#[$doc])*
-        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize $(, $derive)?)]
         #[serde(transparent)]
         pub struct $name(Arc<str>);
 
@@ -73,6 +74,13 @@ macro_rules! id_type {
             }
         }
 
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let problem = InvalidId { pattern: $pattern };
+                stored::checked(deserializer, |text: &Arc<str>| $check(text), problem).map(Self)
+            }
+        }
+
         impl std::str::FromStr for $name {
             type Err = InvalidId;
 
@@ -85,7 +93,7 @@ macro_rules! id_type {
 
 macro_rules! free_text_type {
     ($(#[$doc:meta])* $name:ident) => {
-        text_type!($(#[$doc])* $name);
+        text_type!($(#[$doc])* $name, Deserialize);
 
         impl $name {
             /// Takes the text as it is; its limits are checked where it enters.
@@ -143,11 +151,13 @@ free_text_type!(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
 #[serde(transparent)]
-pub struct Revision(u64);
+pub struct Revision(#[serde(deserialize_with = "stored::counter")] u64);
 
 impl Revision {
     /// Before the first commit.
     pub const ZERO: Self = Self(0);
+    /// No store gets so far.
+    pub const LAST: Self = Self((1 << 53) - 1);
 
     /// From its number.
     pub const fn new(number: u64) -> Self {

@@ -33,6 +33,7 @@ pub mod plan;
 pub mod refusal;
 pub mod release;
 pub mod state;
+mod stored;
 pub mod targeting;
 pub mod time;
 pub mod value;

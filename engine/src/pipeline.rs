@@ -2,6 +2,7 @@
 
 use crate::{
     id::{EnvironmentId, Group, GuardId, PhaseId, PipelineId, Revision},
+    stored,
     targeting::TargetingRule,
     time::{Span, Timestamp},
     window::ReleaseWindows,
@@ -31,6 +32,7 @@ pub struct Template {
     /// Free text.
     pub description: Arc<str>,
     /// In order, at least one.
+    #[serde(deserialize_with = "stored::some")]
     pub phases: Vec<Phase>,
     /// Environments that it does not govern: there the change holds from the start of a release.
     pub exempt_environments: Vec<EnvironmentId>,

@@ -8,6 +8,7 @@ use crate::{
     flag::Spec,
     id::{FlagId, Group, GuardId, Principal, ReleaseId, RequestId, Revision},
     pipeline::{Phase, Pipeline},
+    stored,
     time::{Span, Timestamp},
 };
 use serde::{Deserialize, Serialize};
@@ -64,6 +65,7 @@ pub struct Progress {
     /// Time of that commit.
     pub update_time: Timestamp,
     /// Grows with every arming and disarming of the timer; a firing with an older one is dropped.
+    #[serde(deserialize_with = "stored::counter")]
     pub timer_generation: u64,
 }
 
@@ -378,6 +380,23 @@ impl Release {
     /// Last segment of its name.
     pub fn id(&self) -> &ReleaseId {
         &self.proposal.id
+    }
+
+    /// True if its two parts fit: its progress speaks of the phases and guards of its pipeline, and of
+    /// no others. Who puts a release together from what was stored must ask this, because everything
+    /// else takes it for granted.
+    pub fn is_whole(&self) -> bool {
+        let phases = self.phases();
+        let guards = |(phase, progress): (&Phase, &PhaseProgress)| {
+            phase.guards.len() == progress.guards.len()
+        };
+        let paused_at = match &self.progress.stage {
+            Stage::Paused { by, .. } => by.phase,
+            Stage::Pending | Stage::Running { .. } | Stage::Over { .. } => None,
+        };
+        phases.len() == self.progress.phases.len()
+            && phases.iter().zip(&self.progress.phases).all(guards)
+            && self.current().into_iter().chain(paused_at).all(|index| index.get() < phases.len())
     }
 
     /// The phases of its copy of the pipeline.

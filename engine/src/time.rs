@@ -1,11 +1,12 @@
 //! Instants and lengths of time, in whole milliseconds. Nothing here reads a clock.
 
-use serde::{Deserialize, Serialize};
+use crate::stored;
+use serde::{Deserialize, Deserializer, Serialize};
 use std::fmt;
 
 /// An instant: milliseconds since 1970-01-01T00:00:00Z, without leap seconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct Timestamp(i64);
+pub struct Timestamp(#[serde(deserialize_with = "instant")] i64);
 
 impl Timestamp {
     /// 1970-01-01T00:00:00Z.
@@ -62,7 +63,7 @@ impl fmt::Display for Timestamp {
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
-pub struct Span(i64);
+pub struct Span(#[serde(deserialize_with = "length")] i64);
 
 impl Span {
     /// No time at all.
@@ -100,4 +101,13 @@ impl fmt::Display for Span {
             write!(f, "{}.{:03}s", self.0 / 1000, self.0 % 1000)
         }
     }
+}
+
+fn instant<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i64, D::Error> {
+    let valid = |millis: &i64| (0..=Timestamp::MAX.0).contains(millis);
+    stored::checked(deserializer, valid, "an instant outside the years 1970 to 9999")
+}
+
+fn length<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i64, D::Error> {
+    stored::checked(deserializer, |millis: &i64| *millis >= 0, "a negative length of time")
 }

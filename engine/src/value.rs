@@ -1,5 +1,6 @@
 //! JSON values, as dynamic configs answer them and contexts carry them.
 
+use crate::stored;
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -14,7 +15,7 @@ pub enum Value {
     /// `true` or `false`.
     Bool(bool),
     /// A number.
-    Number(f64),
+    Number(#[serde(deserialize_with = "stored::finite")] f64),
     /// A string.
     String(Arc<str>),
     /// An array.

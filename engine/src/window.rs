@@ -4,13 +4,16 @@
 //! work at any hour. Zones are IANA zones; the database is compiled in, so a release is judged by
 //! the one version that the server was built with.
 
-use crate::time::{Span, Timestamp};
+use crate::{
+    stored,
+    time::{Span, Timestamp},
+};
 use chrono::{
     DateTime, Datelike, Days, LocalResult, NaiveDate, NaiveDateTime, TimeDelta, TimeZone, Utc,
     Weekday,
 };
 use chrono_tz::Tz;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use std::sync::Arc;
 
 /// How far ahead an opening is looked for.
@@ -42,7 +45,7 @@ pub struct Weekly {
 /// Minutes after local midnight, 0 to 1440.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct TimeOfDay(u16);
+pub struct TimeOfDay(#[serde(deserialize_with = "minutes")] u16);
 
 impl TimeOfDay {
     /// From `HH:MM`, `00:00` to `24:00`.
@@ -61,6 +64,10 @@ impl TimeOfDay {
     pub fn minutes(self) -> u16 {
         self.0
     }
+}
+
+fn minutes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u16, D::Error> {
+    stored::checked(deserializer, |minutes: &u16| *minutes <= 24 * 60, "a time after 24:00")
 }
 
 impl std::fmt::Display for TimeOfDay {

@@ -10,8 +10,11 @@ pub use bucket::{Bucketing, Salt, TOTAL, bucket, hash, share_of};
 pub use condition::Literal;
 pub use evaluate::{Answer, Context, Exposure, Why, evaluate, exposure};
 
-use crate::id::{EnvironmentId, RuleId};
-use serde::{Deserialize, Serialize};
+use crate::{
+    id::{EnvironmentId, RuleId},
+    stored,
+};
+use serde::{Deserialize, Deserializer, Serialize};
 use std::sync::Arc;
 
 /// The attribute that buckets a context unless a rule says otherwise.
@@ -20,7 +23,7 @@ pub const TARGETING_KEY: &str = "targetingKey";
 /// A share of traffic, in basis points: 10000 is everyone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct BasisPoints(u16);
+pub struct BasisPoints(#[serde(deserialize_with = "share")] u16);
 
 impl BasisPoints {
     /// Nobody.
@@ -37,6 +40,11 @@ impl BasisPoints {
     pub const fn get(self) -> u32 {
         self.0 as u32
     }
+}
+
+fn share<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u16, D::Error> {
+    let valid = |points: &u16| *points <= BasisPoints::ALL.0;
+    stored::checked(deserializer, valid, "a share above everyone")
 }
 
 /// A set of contexts: in one of the environments, and all conditions hold, and inside the share.
@@ -95,9 +103,26 @@ pub enum Test {
 
 /// A finite decimal number, with the text it was written as.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "Written")]
 pub struct Number {
     text: Arc<str>,
     value: f64,
+}
+
+/// A [`Number`] as it is stored.
+#[derive(Deserialize)]
+struct Written {
+    text: Arc<str>,
+    value: f64,
+}
+
+impl TryFrom<Written> for Number {
+    type Error = &'static str;
+
+    fn try_from(Written { text, value }: Written) -> Result<Self, Self::Error> {
+        let number = Self::parse(&text).filter(|number| number.value == value);
+        number.ok_or("a number that is not what its text says")
+    }
 }
 
 impl Number {

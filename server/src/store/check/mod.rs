@@ -7,7 +7,7 @@ use super::{
     Error, Image, Record, RequestKey, RequestRecord, StoreId,
     ledger::{Ledger, stored},
     record::{
-        ChangeRecord, CommitRecord, Head, StoredRequest, Unreadable, decode, digest,
+        ChangeRecord, CommitRecord, Head, NOT_WHOLE, StoredRequest, Unreadable, decode, digest,
         key::{Key, Kind},
         parts,
     },
@@ -379,6 +379,7 @@ fn read_releases<T: Tree>(
         Ok(())
     })?;
     let mut releases = Vec::new();
+    let mut created = BTreeSet::new();
     each(tree, Kind::Progress, notes, |key, progress: Progress, notes| {
         let Key::Progress(id) = key else { return Ok(()) };
         let Some(proposal) = proposals.remove(id) else {
@@ -392,7 +393,14 @@ fn read_releases<T: Tree>(
             // Such a release would make the engine look for a phase that is not there.
             return notes.at(key, "has not as many phases as its pipeline");
         }
-        releases.push(Arc::new(Release { proposal, progress }));
+        if !created.insert(proposal.created) {
+            notes.at(key, format!("commit {} created another release too", proposal.created))?;
+        }
+        let release = Release { proposal, progress };
+        if !release.is_whole() {
+            return notes.at(key, NOT_WHOLE);
+        }
+        releases.push(Arc::new(release));
         Ok(())
     })?;
     for id in proposals.into_keys() {
@@ -476,11 +484,14 @@ fn check_log<T: Tree>(
         if !fits {
             notes.at(key, "does not follow on the entry of its release before it")?;
         }
-        let proposal = Arc::clone(&release.proposal);
-        let after = Release { proposal, progress: change.progress.into_owned() };
-        let newest_now = Newest { state: after.state(), progress: after.progress };
-        newest.insert(id.clone(), newest_now);
-        Ok(())
+        match change.with(Arc::clone(&release.proposal)) {
+            Ok(change) => {
+                let (state, progress) = (change.release.state(), change.release.progress.clone());
+                newest.insert(id.clone(), Newest { state, progress });
+                Ok(())
+            }
+            Err(unreadable) => notes.note(unreadable.into()),
+        }
     })?;
     for (revision, commit) in commits {
         let entries = found.remove(revision).unwrap_or_default();

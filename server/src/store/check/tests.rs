@@ -3,12 +3,13 @@
 use crate::store::{
     Error, Store, StoreId,
     memory::{self, Disk},
-    record::{decode, encode, key::Key},
+    record::{ChangeRecord, decode, encode, key::Key},
     testing::{History, describe_flag, release},
 };
 use phasegate_engine::{
+    event::Happened,
     id::{FlagId, PipelineId, Revision},
-    release::Progress,
+    release::{GuardProgress, PhaseIndex, Progress, Proposal, Stage, Wait},
 };
 use std::collections::BTreeMap;
 use uuid::Uuid;
@@ -203,6 +204,52 @@ fn a_release_of_which_a_part_is_missing_is_noticed() {
         map.insert(progress.bytes(), encode(&changed));
     };
     check(other, ByVerify, "progress/r-1: is not what its last entry in the log says");
+}
+
+#[test]
+fn a_release_that_speaks_of_a_phase_or_a_guard_that_is_not_there_is_noticed() {
+    let key = Key::Progress(release("r-1"));
+    let change = |change: fn(&mut Progress)| {
+        let key = key.clone();
+        move |map: &mut Map| {
+            let mut progress: Progress = decode(&key, &map[&key.bytes()]).unwrap();
+            change(&mut progress);
+            map.insert(key.bytes(), encode(&progress));
+        }
+    };
+    let expected = "progress/r-1: speaks of a phase or a guard that its pipeline has not";
+    let beyond = |progress: &mut Progress| {
+        let phase = PhaseIndex::new(progress.phases.len());
+        progress.stage = Stage::Running { phase, wait: Wait::Window { opens: None } };
+    };
+    check(change(beyond), ByLoad, expected);
+    let guard = |progress: &mut Progress| progress.phases[1].guards.push(GuardProgress::default());
+    check(change(guard), ByLoad, expected);
+}
+
+#[test]
+fn an_event_of_a_phase_that_is_not_there_is_noticed() {
+    let key = Key::Change(revision(4), release("r-1"));
+    let change = |map: &mut Map| {
+        let mut entry: ChangeRecord<'_> = decode(&key, &map[&key.bytes()]).unwrap();
+        let phase = PhaseIndex::new(2);
+        entry.events.to_mut()[0].happened = Happened::WindowOverridden { phase };
+        let entry = encode(&entry);
+        map.insert(key.bytes(), entry);
+    };
+    let expected = "log/4/r-1: speaks of a phase or a guard that its pipeline has not";
+    check(change, ByVerify, expected);
+}
+
+#[test]
+fn two_releases_of_one_commit_are_noticed() {
+    let key = Key::Proposal(release("s-1"));
+    let change = |map: &mut Map| {
+        let mut proposal: Proposal = decode(&key, &map[&key.bytes()]).unwrap();
+        proposal.created = revision(4);
+        map.insert(key.bytes(), encode(&proposal));
+    };
+    check(change, ByLoad, "progress/s-1: commit 4 created another release too");
 }
 
 #[test]

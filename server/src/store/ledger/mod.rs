@@ -187,7 +187,7 @@ impl<T: Tree> Ledger<T> {
             let key = Key::Change(revision, release.clone());
             let record: ChangeRecord<'_> = stored(&self.tree, &key)?
                 .ok_or_else(|| Unreadable::at(&key, "the entry is missing from the log"))?;
-            changes.push(Arc::new(record.with(proposals.of(release)?)));
+            changes.push(Arc::new(record.with(proposals.of(release)?)?));
         }
         Ok(changes)
     }
@@ -212,7 +212,7 @@ impl<T: Tree> Ledger<T> {
                 break;
             }
             let record: ChangeRecord<'_> = decode(&key, value.as_ref())?;
-            changes.push(Arc::new(record.with(proposals.of(release)?)));
+            changes.push(Arc::new(record.with(proposals.of(release)?)?));
         }
         if query.order == Order::NewestFirst {
             // They were read against the order of the keys: turn each commit round again.

@@ -177,20 +177,23 @@ impl Key {
             PIPELINE => Some(Self::Pipeline(id(rest)?)),
             PROPOSAL => Some(Self::Proposal(id(rest)?)),
             PROGRESS => Some(Self::Progress(id(rest)?)),
-            COMMIT => Some(Self::Commit(revision(rest.try_into().ok()?))),
+            COMMIT => Some(Self::Commit(revision(rest.try_into().ok()?)?)),
             CHANGE => {
                 let (number, rest) = rest.split_first_chunk()?;
-                Some(Self::Change(revision(*number), id(rest)?))
+                Some(Self::Change(revision(*number)?, id(rest)?))
             }
             CHANGE_OF => {
                 let (rest, number) = rest.split_last_chunk()?;
-                Some(Self::ChangeOf(id(rest.strip_suffix(b"/")?)?, revision(*number)))
+                Some(Self::ChangeOf(id(rest.strip_suffix(b"/")?)?, revision(*number)?))
             }
             REQUEST => Some(Self::Request(rest.try_into().ok()?)),
             REQUEST_AT => {
                 let (number, rest) = rest.split_first_chunk()?;
                 let millis = i64::try_from(u64::from_be_bytes(*number)).ok()?;
-                Some(Self::RequestAt(Timestamp::from_millis(millis), rest.try_into().ok()?))
+                let time = Timestamp::from_millis(millis);
+                // A later time would stand for the last one, under another key.
+                let exactly = (time.as_millis() == millis).then_some(time)?;
+                Some(Self::RequestAt(exactly, rest.try_into().ok()?))
             }
             _ => None,
         }
@@ -228,8 +231,9 @@ fn id<T: std::str::FromStr>(bytes: &[u8]) -> Option<T> {
     std::str::from_utf8(bytes).ok()?.parse().ok()
 }
 
-fn revision(number: [u8; 8]) -> Revision {
-    Revision::new(u64::from_be_bytes(number))
+fn revision(number: [u8; 8]) -> Option<Revision> {
+    let revision = Revision::new(u64::from_be_bytes(number));
+    (revision <= Revision::LAST).then_some(revision)
 }
 
 fn millis(time: Timestamp) -> u64 {
@@ -271,7 +275,7 @@ mod tests {
             Key::Commit(Revision::new(0x2f00_002f)),
             Key::Change(Revision::new(0x2f00_002f), release("r-1")),
             Key::ChangeOf(release("r-1"), Revision::new(0x2f00_002f)),
-            Key::ChangeOf(release("r-1"), Revision::new(u64::MAX)),
+            Key::ChangeOf(release("r-1"), Revision::LAST),
             Key::Request([7; 32]),
             Key::Request([0; 32]),
             Key::RequestAt(Timestamp::from_millis(1_900_000_000_000), [0x2f; 32]),
@@ -314,8 +318,15 @@ mod tests {
 
     #[test]
     fn bytes_of_no_key_are_refused() {
-        for bytes in [&b""[..], b"flag/", b"flag/-", b"flags/a", b"commit/1234567", b"log/12345678"]
-        {
+        for bytes in [
+            &b""[..],
+            b"flag/",
+            b"flag/-",
+            b"flags/a",
+            b"commit/1234567",
+            b"commit/\xff\xff\xff\xff\xff\xff\xff\xff",
+            b"log/12345678",
+        ] {
             assert!(Key::parse(bytes).is_err(), "{bytes:?}");
         }
     }

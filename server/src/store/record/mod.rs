@@ -92,16 +92,24 @@ impl<'a> From<&'a Change> for ChangeRecord<'a> {
 
 impl ChangeRecord<'_> {
     /// Puts the entry together again with the proposal of its release.
-    pub(super) fn with(self, proposal: Arc<Proposal>) -> Change {
-        Change {
+    pub(super) fn with(self, proposal: Arc<Proposal>) -> Result<Change, Unreadable> {
+        let change = Change {
             revision: self.revision,
             time: self.time,
             before: self.before,
             release: Arc::new(Release { proposal, progress: self.progress.into_owned() }),
             events: self.events.into_owned(),
+        };
+        if change.is_whole() {
+            return Ok(change);
         }
+        let key = Key::Change(change.revision, change.release.id().clone());
+        Err(Unreadable::at(&key, NOT_WHOLE))
     }
 }
+
+/// What is said of a release whose parts do not fit.
+pub(super) const NOT_WHOLE: &str = "speaks of a phase or a guard that its pipeline has not";
 
 /// Under [`Key::Request`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
