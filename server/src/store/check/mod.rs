@@ -277,6 +277,10 @@ fn check_commits<T: Tree>(
 ) -> Result<(), Error> {
     let mut expected = oldest.max(Revision::ZERO.next());
     let mut time = Timestamp::EPOCH;
+    if oldest > last.revision.next() {
+        // Every commit would then be on its way out, and none missing.
+        notes.at(&Key::Oldest, format!("is {oldest}, above the head, {}", last.revision))?;
+    }
     each(tree, Kind::Commit, notes, |key, commit: CommitRecord, notes| {
         let Key::Commit(revision) = *key else { return Ok(()) };
         if revision > last.revision {

@@ -3,7 +3,7 @@
 use crate::store::{
     Error, Store, StoreId,
     memory::{self, Disk},
-    record::{ChangeRecord, decode, encode, key::Key},
+    record::{ChangeRecord, Oldest, decode, encode, key::Key},
     testing::{History, describe_flag, release},
 };
 use phasegate_engine::{
@@ -166,6 +166,15 @@ fn a_missing_commit_is_noticed() {
         ByLoad,
         "commit/99: is above the head, 17",
     );
+}
+
+#[test]
+fn a_log_that_begins_after_its_end_is_noticed() {
+    let change = |map: &mut Map| {
+        let oldest = Oldest { revision: revision(99) };
+        map.insert(Key::Oldest.bytes(), encode(&oldest));
+    };
+    check(change, ByLoad, "meta/oldest: is 99, above the head, 17");
 }
 
 #[test]
