@@ -257,6 +257,18 @@ pub(crate) fn seeds() -> Vec<(String, Vec<u8>)> {
         seeds.push(seed("swap", change(5).number(number + 1)));
         seeds.push(seed("copy", change(6).byte(1).number(20).byte(0)));
     }
+    // What a checksum covers: the last batch, and the parts of a long value.
+    for (number, key) in WORLD.entries.keys().enumerate() {
+        let what = if WORLD.last_batch.contains(key) {
+            "last"
+        } else if key.ends_with(&[0, 0, 1]) {
+            "part"
+        } else {
+            continue;
+        };
+        let flip = Seed::default().byte(0).number(number).byte(0).number(11).byte(0);
+        seeds.push((format!("{what}-{number}"), flip.0));
+    }
     let strange = Seed::default().byte(7).number(0).bytes(b"flag/new").bytes(&[0x80]);
     seeds.push(("strange".to_owned(), strange.0));
     seeds

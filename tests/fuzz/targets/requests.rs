@@ -155,7 +155,6 @@ pub(crate) fn seeds() -> Vec<(String, Vec<u8>)> {
             flag: Some(wire.clone()),
             request_id: "1".into(),
             validate_only: flag.id.as_str() == "a",
-            ..Default::default()
         };
         let created = one(0, 0, create.encode_to_vec());
         let paths = ["description", "feature_gate"].map(str::to_owned).to_vec();
