@@ -257,17 +257,15 @@ pub(crate) fn seeds() -> Vec<(String, Vec<u8>)> {
         seeds.push(seed("swap", change(5).number(number + 1)));
         seeds.push(seed("copy", change(6).byte(1).number(20).byte(0)));
     }
-    // What a checksum covers: the last batch, and the parts of a long value.
-    for (number, key) in WORLD.entries.keys().enumerate() {
-        let what = if WORLD.last_batch.contains(key) {
-            "last"
-        } else if key.ends_with(&[0, 0, 1]) {
-            "part"
-        } else {
-            continue;
-        };
-        let flip = Seed::default().byte(0).number(number).byte(0).number(11).byte(0);
-        seeds.push((format!("{what}-{number}"), flip.0));
+    // A letter in what only a checksum covers: the last batch, and the parts of a long value.
+    for (number, (key, value)) in WORLD.entries.iter().enumerate() {
+        let text: &[u8] = if WORLD.last_batch.contains(key) { b"The last" } else { b"country-" };
+        let part = key.ends_with(&[0, 0, 1]);
+        let Some(at) = value.windows(text.len()).position(|here| here == text) else { continue };
+        if part || WORLD.last_batch.contains(key) {
+            let letter = Seed::default().byte(0).number(number).byte(0).number(at).byte(b'x');
+            seeds.push((format!("letter-{number}"), letter.0));
+        }
     }
     let strange = Seed::default().byte(7).number(0).bytes(b"flag/new").bytes(&[0x80]);
     seeds.push(("strange".to_owned(), strange.0));
