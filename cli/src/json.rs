@@ -56,7 +56,8 @@ pub(crate) fn value<M: Named>(message: &M) -> serde_json::Value {
     serde_json::to_value(&dynamic).expect("proto3 JSON can say all that protobuf can")
 }
 
-/// A message of the type, from one that was read by its descriptor.
-pub(crate) fn typed<M: Named>(dynamic: &DynamicMessage) -> M {
-    M::decode(&dynamic.encode_to_vec()[..]).expect("what the descriptor wrote its type reads")
+/// A message of the type, from one that was read by its descriptor; none if it nests deeper than
+/// protobuf parsers read.
+pub(crate) fn typed<M: Named>(dynamic: &DynamicMessage) -> Option<M> {
+    M::decode(&dynamic.encode_to_vec()[..]).ok()
 }

@@ -197,6 +197,9 @@ fn document(file: &str, mut root: Node) -> Result<Document, Error> {
     Ok(Document { file: file.to_owned(), resource, root })
 }
 
+/// All that can be wrong with a message that its descriptor has read.
+const TOO_DEEP: &str = "nests too deep: about 30 objects inside one another can be sent";
+
 fn message<M: Named>(file: &str, root: &Node) -> Result<M, Error> {
     let read = message::read(root, &json::descriptor::<M>()).map_err(|wrong| Error::Wrong {
         file: file.to_owned(),
@@ -204,7 +207,12 @@ fn message<M: Named>(file: &str, root: &Node) -> Result<M, Error> {
         path: wrong.path,
         message: wrong.message,
     })?;
-    Ok(json::typed(&read))
+    json::typed(&read).ok_or_else(|| Error::Wrong {
+        file: file.to_owned(),
+        place: Some(root.deepest().place),
+        path: String::new(),
+        message: TOO_DEEP.to_owned(),
+    })
 }
 
 /// A message as a document of a kind, which [`parse`] reads as the same again.
@@ -329,6 +337,16 @@ phases:
             let found = check(text).expect_err(text);
             assert!(found.starts_with(expected), "{text:?}\n found: {found}\nwanted: {expected}");
         }
+    }
+
+    #[test]
+    fn what_nests_too_deep_to_be_sent_is_found_where_it_is_deepest() {
+        let nested = |depth: usize| {
+            let (open, close) = ("{a: ".repeat(depth), "}".repeat(depth));
+            check(&format!("kind: Flag\ndynamicConfig:\n  defaultValue: {open}1{close}\n"))
+        };
+        assert_eq!(nested(30), Ok(1));
+        assert_eq!(nested(40), Err(format!("f.yaml:3:{}: {TOO_DEEP}", 17 + 4 * 40)));
     }
 
     #[test]

@@ -125,6 +125,25 @@ impl Node {
         }
         node
     }
+
+    /// The node that stands inside the most others; the first of them.
+    pub(crate) fn deepest(&self) -> &Self {
+        fn below<'a>(node: &'a Node, depth: usize, deepest: &mut (usize, &'a Node)) {
+            if depth > deepest.0 {
+                *deepest = (depth, node);
+            }
+            match &node.value {
+                Value::List(items) => items.iter().for_each(|n| below(n, depth + 1, deepest)),
+                Value::Map(entries) => {
+                    entries.iter().for_each(|(_, n)| below(n, depth + 1, deepest))
+                }
+                Value::Null | Value::Bool(_) | Value::Number(_) | Value::Text(_) => {}
+            }
+        }
+        let mut deepest = (0, self);
+        below(self, 0, &mut deepest);
+        deepest.1
+    }
 }
 
 /// `bake_duration` as JSON spells it: `bakeDuration`.
