@@ -1,0 +1,120 @@
+//! The experiment, on one record.
+
+use crate::{
+    disk::Model,
+    opening::{Case, open_all},
+    record::{self, Event},
+    recorded::Recorded,
+    recovery,
+};
+use rand::{RngExt as _, SeedableRng as _};
+use rand_chacha::ChaCha8Rng;
+use std::{env, sync::OnceLock};
+use tokio::runtime::Runtime;
+
+const SEED: u64 = 20_301_115;
+/// For each model.
+const POINTS: usize = 100;
+/// So many points make one recovery that is crashed. Each is worth several images.
+const POINTS_PER_RECOVERY: usize = 12;
+
+fn setting<T: std::str::FromStr>(name: &str) -> Option<T> {
+    env::var(name).ok().and_then(|text| text.parse().ok())
+}
+
+fn seed() -> u64 {
+    setting("SEED").unwrap_or(SEED)
+}
+
+fn count() -> usize {
+    setting("POINTS").unwrap_or(POINTS)
+}
+
+/// One record serves all tests.
+fn recorded() -> &'static Recorded {
+    static RECORDED: OnceLock<Recorded> = OnceLock::new();
+    RECORDED.get_or_init(|| {
+        let mut random = ChaCha8Rng::seed_from_u64(seed());
+        Runtime::new().unwrap().block_on(Recorded::record(&mut random))
+    })
+}
+
+#[test]
+fn whatever_the_disk_keeps_of_a_crash_nothing_acknowledged_is_missing_and_nothing_half() {
+    let (seed, count) = (seed(), count());
+    println!("SEED={seed} POINTS={count}");
+    let recorded = recorded();
+    let mut random = ChaCha8Rng::seed_from_u64(seed + 1);
+    let tallies = open_all(&recorded.truth, |send| {
+        for model in Model::ALL {
+            let points = recorded.points(count, &mut random);
+            recorded.crash(model, points, &mut random, |events, image| {
+                send.send(Case { model, events, shown: 0, image }).unwrap();
+            });
+        }
+    });
+    println!("{tallies}");
+    tallies.assert_good(seed);
+}
+
+#[test]
+fn a_recovery_may_be_crashed_and_killed_again_and_again() {
+    let (seed, count) = (seed(), count().div_ceil(POINTS_PER_RECOVERY));
+    println!("SEED={seed} {count} recoveries");
+    let recorded = recorded();
+    let runtime = Runtime::new().unwrap();
+    let mut random = ChaCha8Rng::seed_from_u64(seed + 2);
+    let tallies = open_all(&recorded.truth, |send| {
+        for model in Model::ALL {
+            let points = recorded.points(count, &mut random);
+            let mut choices = ChaCha8Rng::seed_from_u64(random.random());
+            recorded.crash(model, points, &mut random, |events, image| {
+                let case = Case { model, events, shown: 0, image };
+                let take = |case| send.send(case).unwrap();
+                match model {
+                    Model::Kill => recovery::kill_recovery(case, &mut choices, take),
+                    Model::Protected | Model::Volatile => {
+                        runtime.block_on(recovery::crash_recovery(case, &mut choices, take))
+                    }
+                }
+            });
+        }
+    });
+    println!("{tallies}");
+    tallies.assert_good(seed);
+}
+
+#[test]
+fn an_entry_of_a_record_is_read_as_it_was_written_and_a_damaged_one_not_at_all() {
+    let events = [
+        Event::Opened { path: b"", inode: 1 },
+        Event::Created { path: b"data/db", inode: 2 },
+        Event::MadeDirectory { path: b"data", inode: 3 },
+        Event::Renamed { from: b"a", to: b"b" },
+        Event::Removed { path: b"a" },
+        Event::Wrote { inode: 2, at: 512, data: &[0; 1000] },
+        Event::Resized { inode: 2, length: 7 },
+        Event::SyncBegan { sync: 8, inode: 2 },
+        Event::RangeSyncBegan { sync: 9, inode: 2, from: 0, to: u64::MAX },
+        Event::SyncEnded { sync: 8 },
+        Event::Sent { connection: 1 << 40, data: b"HTTP" },
+    ];
+    let mut bytes = Vec::new();
+    events.iter().for_each(|event| event.write(&mut bytes));
+    let read = |bytes: &[u8]| {
+        let mut rest = bytes;
+        let mut found = Vec::new();
+        while let Some(event) = record::read(&mut rest) {
+            match event {
+                Ok(event) => found.push(format!("{event:?}")),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(found)
+    };
+    let written: Vec<String> = events.iter().map(|event| format!("{event:?}")).collect();
+    assert_eq!(read(&bytes), Ok(written));
+    assert!(read(&bytes[..bytes.len() - 1]).is_err());
+    bytes[100] ^= 1;
+    assert!(read(&bytes).is_err());
+}

@@ -1,0 +1,85 @@
+//! Crashes while a server recovers from a crash.
+
+use crate::{
+    answers::Answers,
+    disk::{Disk, read_image, write_image},
+    opening::{Case, workshop},
+    recorded::{events, points},
+    server::{Kill, Scene, Server},
+    workload::show,
+};
+use rand::RngExt as _;
+use rand_chacha::ChaCha8Rng;
+use std::fs;
+
+/// How often a recovery is crashed, and the recovery from that again.
+pub(crate) const DEPTH: usize = 4;
+/// How often a recovery is killed before it may come to its end.
+const KILLS: usize = 12;
+/// A recovery has about so many events.
+const EARLY: std::ops::Range<u64> = 1..80;
+
+/// Crashes a server that recovers from an image, then one that recovers from what that left, and so
+/// on. On the way some are killed first, so that what one has not synced another finds.
+pub(crate) async fn crash_recovery(
+    mut case: Case,
+    random: &mut ChaCha8Rng,
+    mut take: impl FnMut(Case),
+) {
+    for _ in 0..DEPTH {
+        let temporary = workshop();
+        let scene = Scene::set(temporary.path());
+        write_image(&case.image, &scene.root);
+        let mut lives = Vec::new();
+        for _ in 0..random.random_range(0..3) {
+            let server = Server::start(&scene, Kill::Before(random.random_range(EARLY)));
+            server.kill();
+            lives.push(events(&fs::read(&scene.record).unwrap()).len());
+        }
+        let server = Server::start(&scene, Kill::Never);
+        let shown = show(&server).await;
+        let end = server.kill();
+        assert!(end.was_killed(), "a server that recovered ended by itself: {end:?}");
+        let record = fs::read(&scene.record).unwrap();
+        let events = events(&record);
+        lives.push(events.len());
+
+        let mut answers = Answers::default();
+        events.iter().enumerate().for_each(|(at, event)| answers.follow(at, *event));
+        let crash_at = points(&events, &lives, 1 + random.random_range(0..4), random);
+        let crash_at = crash_at.last().copied().unwrap();
+        let mut disk = Disk::holding(case.model, &case.image);
+        for (at, event) in events[..crash_at].iter().enumerate() {
+            if lives.contains(&at) {
+                disk.process_ended();
+            }
+            disk.follow(*event);
+        }
+        let image = disk.crashed(random);
+        let mut seen = case.shown;
+        if let Some((answer, revision)) = shown
+            && answers.sent.get(&answer).is_some_and(|sent| *sent < crash_at)
+        {
+            // What was recovered was shown, so it must not be lost any more.
+            seen = seen.max(revision);
+        }
+        let (model, events) = (case.model, case.events);
+        take(Case { model, events, shown: seen, image: image.clone() });
+        case = Case { model, events, shown: seen, image };
+    }
+}
+
+/// Kills a server that recovers, at one event after the other, on the same directory.
+pub(crate) fn kill_recovery(case: Case, random: &mut ChaCha8Rng, mut take: impl FnMut(Case)) {
+    let temporary = workshop();
+    let scene = Scene::set(temporary.path());
+    write_image(&case.image, &scene.root);
+    for _ in 0..KILLS {
+        let server = Server::start(&scene, Kill::Before(random.random_range(EARLY)));
+        let end = server.kill();
+        assert!(end.was_killed() && !end.panicked(), "it ended by itself: {end:?}");
+        let image = read_image(&scene.root);
+        let Case { model, events, shown, .. } = case;
+        take(Case { model, events, shown, image });
+    }
+}
