@@ -49,7 +49,7 @@ fn whatever_the_disk_keeps_of_a_crash_nothing_acknowledged_is_missing_and_nothin
         for model in Model::ALL {
             let points = recorded.points(count, &mut random);
             recorded.crash(model, points, &mut random, |events, image| {
-                send.send(Case { model, events, shown: 0, image }).unwrap();
+                send.send(Case::of_crash(model, events, image)).unwrap();
             });
         }
     });
@@ -69,7 +69,7 @@ fn a_recovery_may_be_crashed_and_killed_again_and_again() {
             let points = recorded.points(count, &mut random);
             let mut choices = ChaCha8Rng::seed_from_u64(random.random());
             recorded.crash(model, points, &mut random, |events, image| {
-                let case = Case { model, events, shown: 0, image };
+                let case = Case::of_crash(model, events, image);
                 let take = |case| send.send(case).unwrap();
                 match model {
                     Model::Kill => recovery::kill_recovery(case, &mut choices, take),

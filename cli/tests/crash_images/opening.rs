@@ -18,6 +18,7 @@ use tempfile::TempDir;
 const FAILURES_SHOWN: usize = 40;
 
 /// An image that is to be opened.
+#[derive(Clone)]
 pub(crate) struct Case {
     pub(crate) model: Model,
     /// How many events of the record had happened.
@@ -25,6 +26,8 @@ pub(crate) struct Case {
     /// A revision that was shown after them, by a server that recovered from a crash there.
     pub(crate) shown: u64,
     pub(crate) image: Image,
+    /// Why it is known already not to open.
+    pub(crate) refused: Option<String>,
 }
 
 /// What came of it.
@@ -51,8 +54,16 @@ pub(crate) fn is_ready(image: &Image) -> bool {
 }
 
 impl Case {
+    /// What a crash left after so many events.
+    pub(crate) fn of_crash(model: Model, events: usize, image: Image) -> Self {
+        Self { model, events, shown: 0, image, refused: None }
+    }
+
     /// Opens it as a fresh process would, and looks at what is there.
     fn open(&self, truth: &Truth) -> Verdict {
+        if let Some(why) = &self.refused {
+            return Verdict::Failed(why.clone());
+        }
         let directory = workshop();
         write_image(&self.image, directory.path());
         let data = directory.path().join("data");
