@@ -2,8 +2,9 @@
 
 use crate::{
     answers::Answers,
-    disk::{Disk, read_image, write_image},
+    disk::{Disk, Image, Model, read_image, write_image},
     opening::{Case, workshop},
+    record::Event,
     recorded::{events, points},
     server::{Kill, Scene, Server},
     workload::show,
@@ -33,10 +34,14 @@ pub(crate) async fn crash_recovery(
         let mut lives = Vec::new();
         for _ in 0..random.random_range(0..3) {
             let server = Server::start(&scene, Kill::Before(random.random_range(EARLY)));
-            // If it was not killed yet it is stopped: a kill from outside may come between a change
-            // and its entry in the record.
-            server.stop();
-            lives.push(events(&fs::read(&scene.record).unwrap()).len());
+            server.kill();
+            let record = fs::read(&scene.record).unwrap();
+            let events = events(&record);
+            if !tells_all(&events, &case.image, &scene) {
+                // It outlived its number, and was killed between a change and the entry of it.
+                return;
+            }
+            lives.push(events.len());
         }
         let server = Server::start(&scene, Kill::Never);
         let shown = show(&server).await;
@@ -73,6 +78,13 @@ pub(crate) async fn crash_recovery(
         take(next.clone());
         case = next;
     }
+}
+
+/// Whether what is in a directory follows from a record.
+fn tells_all(events: &[Event<'_>], before: &Image, scene: &Scene) -> bool {
+    let mut disk = Disk::holding(Model::Kill, before);
+    events.iter().for_each(|event| disk.follow(*event));
+    disk.cached() == read_image(&scene.root)
 }
 
 /// Kills a server that recovers, at one event after the other, on the same directory.
