@@ -4,7 +4,7 @@ use crate::{
     disk::Model,
     opening::{Case, open_all},
     record::{self, Event},
-    recorded::Recorded,
+    recorded::{Recorded, events},
     recovery,
 };
 use rand::{RngExt as _, SeedableRng as _};
@@ -82,6 +82,46 @@ fn a_recovery_may_be_crashed_and_killed_again_and_again() {
     });
     println!("{tallies}");
     tallies.assert_good(seed);
+}
+
+/// What a killed process wrote may be in the page cache only, and sled notes in a snapshot how far it
+/// goes. See `SledTree::open`.
+#[test]
+fn a_start_syncs_the_database_before_anything_is_made_of_it() {
+    let recorded = recorded();
+    let events = events(&recorded.bytes);
+    let mut begin = 0;
+    let mut starts = 0;
+    for end in &recorded.lives {
+        let life = &events[begin..*end];
+        begin = *end;
+        let is_database = |path: &[u8]| path.ends_with(b"/db");
+        let first = life.iter().find(|event| match event {
+            Event::Opened { path, .. } | Event::Created { path, .. } => is_database(path),
+            _ => false,
+        });
+        // A life that makes it has nothing to sync.
+        let Some(Event::Opened { inode: database, .. }) = first else { continue };
+        let mut began = Vec::new();
+        for event in life {
+            match event {
+                Event::SyncBegan { sync, inode } if inode == database => began.push(*sync),
+                Event::SyncEnded { sync } if began.contains(sync) => {
+                    starts += 1;
+                    break;
+                }
+                Event::Wrote { inode, .. } | Event::Resized { inode, .. } => {
+                    assert_ne!(inode, database, "a start writes before it syncs");
+                }
+                Event::Created { path, .. } | Event::Renamed { to: path, .. } => {
+                    let is_snapshot = path.windows(6).any(|name| name == b"/snap.");
+                    assert!(!is_snapshot, "a start makes a snapshot before it syncs");
+                }
+                _ => {}
+            }
+        }
+    }
+    assert!(starts > 5, "{starts} starts on a store that was there");
 }
 
 #[test]

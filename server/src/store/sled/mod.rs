@@ -140,6 +140,12 @@ impl std::fmt::Debug for SledTree {
 impl SledTree {
     fn open(directory: DataDirectory) -> Result<Self, Error> {
         directory.remove_snapshot_drafts()?;
+        // A process that was killed has left its last writes in the page cache. sled reads them there, and
+        // may note in a snapshot, which it syncs, how far they go: if the power went then, the snapshot
+        // would speak of what is gone.
+        if directory.database().exists() {
+            sync(&directory.database())?;
+        }
         let (tree, database) = open_database(directory.path())?;
         let barrier = sync(&directory.database())?;
         // sled never syncs its settings, nor the names of its files.
