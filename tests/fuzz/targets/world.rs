@@ -121,7 +121,7 @@ fn create(server: &mut Server) {
     let condition = v1::Condition {
         attribute: "country".into(),
         operator: v1::ConditionOperator::In.into(),
-        values: (0..900).map(|n| format!("country-{n}")).collect(),
+        values: (0..40).map(|n| format!("country-{n:0240}")).collect(),
     };
     let targeting =
         v1::TargetingRule { id: "many".into(), conditions: vec![condition], ..Default::default() };
