@@ -9,8 +9,11 @@
 //! The breakages are data, in `list/`: edits of the sources, each behind a switch. They are applied
 //! together to a copy of the tree, which is built once; a variable of the environment chooses which
 //! one is live. So the sources themselves know nothing of any of this. An edit that no longer fits
-//! the sources fails a test here.
+//! the sources fails a test in `tests/tidy`.
 
+mod edits;
+
+use edits::{Breakage, list, root};
 use std::{
     error::Error,
     fs,
@@ -34,93 +37,6 @@ pub fn is_broken(what: &str) -> bool {
     BROKEN.get_or_init(|| std::env::var("PHASEGATE_BREAKAGE").ok()).as_deref() == Some(what)
 }
 "#;
-
-/// One way to break the project.
-#[derive(Debug)]
-struct Breakage {
-    name: String,
-    what: String,
-    /// Promises that it breaks; one of them has to be the one that is found broken first.
-    promises: Vec<String>,
-    edits: Vec<Edit>,
-}
-
-#[derive(Debug)]
-struct Edit {
-    file: PathBuf,
-    before: String,
-    after: String,
-}
-
-impl Breakage {
-    fn parse(name: &str, text: &str) -> Result<Self, String> {
-        let missing = |what: &str| format!("{name}: {what} is missing");
-        let mut lines = text.lines();
-        let what = lines.next().and_then(|line| line.strip_prefix("# "));
-        let promises = lines.next().and_then(|line| line.strip_prefix("promise "));
-        let mut edits = Vec::new();
-        while let Some(line) = lines.next() {
-            if line.is_empty() {
-                continue;
-            }
-            let file = line.strip_prefix("file ").ok_or_else(|| missing("a file"))?;
-            if lines.next() != Some("---- before") {
-                return Err(missing("---- before"));
-            }
-            let mut until = |mark: &str| -> Result<String, String> {
-                let mut part = Vec::new();
-                loop {
-                    match lines.next() {
-                        Some(line) if line == mark => return Ok(part.join("\n")),
-                        Some(line) => part.push(line),
-                        None => return Err(missing(mark)),
-                    }
-                }
-            };
-            let (before, after) = (until("---- after")?, until("----")?);
-            edits.push(Edit { file: file.into(), before, after });
-        }
-        Ok(Self {
-            name: name.to_owned(),
-            what: what.ok_or_else(|| missing("what it is"))?.to_owned(),
-            promises: promises
-                .ok_or_else(|| missing("a promise"))?
-                .split_whitespace()
-                .map(str::to_owned)
-                .collect(),
-            edits,
-        })
-    }
-}
-
-impl Edit {
-    /// The text with the edit in it. The place has to be there once.
-    fn apply(&self, text: &str) -> Result<String, String> {
-        let file = self.file.display();
-        match text.matches(&self.before).count() {
-            1 => Ok(text.replacen(&self.before, &self.after, 1)),
-            count => Err(format!("{file}: the place is there {count} times:\n{}", self.before)),
-        }
-    }
-}
-
-fn root() -> PathBuf {
-    let tests = Path::new(env!("CARGO_MANIFEST_DIR"));
-    tests.parent().expect("tests/ stands in the root").to_owned()
-}
-
-fn list() -> Result<Vec<Breakage>, Box<dyn Error>> {
-    let folder = root().join("tests/breakages/list");
-    let mut breakages = Vec::new();
-    for entry in fs::read_dir(folder)? {
-        let path = entry?.path();
-        let name = path.file_stem().map(|name| name.to_string_lossy().into_owned());
-        let name = name.ok_or("a file without a name")?;
-        breakages.push(Breakage::parse(&name, &fs::read_to_string(&path)?)?);
-    }
-    breakages.sort_by(|a, b| a.name.cmp(&b.name));
-    Ok(breakages)
-}
 
 /// A copy of what git tracks or would track, with every edit in it.
 fn copy(to: &Path, breakages: &[Breakage]) -> Result<(), Box<dyn Error>> {
@@ -250,35 +166,6 @@ fn main() -> ExitCode {
         Err(error) => {
             eprintln!("{error}");
             ExitCode::FAILURE
-        }
-    }
-}
-
-#[test]
-fn every_breakage_still_fits_the_sources() {
-    let breakages = list().expect("the list can be read");
-    assert!(breakages.len() >= 12, "{} breakages", breakages.len());
-    let mut texts = std::collections::BTreeMap::new();
-    for edit in breakages.iter().flat_map(|breakage| &breakage.edits) {
-        let path = root().join(&edit.file);
-        let text = texts.entry(edit.file.clone()).or_insert_with(|| {
-            fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
-        });
-        *text = edit.apply(text).unwrap_or_else(|problem| panic!("{problem}"));
-    }
-}
-
-#[test]
-fn every_breakage_names_promises_that_there_are() {
-    let folder = root().join("tests/simulation/promises");
-    let files = fs::read_dir(folder).expect("it is there").map(|entry| entry.expect("it is read"));
-    let text: String =
-        files.map(|file| fs::read_to_string(file.path()).expect("it is text")).collect();
-    for breakage in list().expect("the list can be read") {
-        assert!(!breakage.promises.is_empty() && !breakage.edits.is_empty(), "{}", breakage.name);
-        for promise in &breakage.promises {
-            let check = format!("fn {promise}");
-            assert!(text.contains(&check), "{} names {promise}", breakage.name);
         }
     }
 }

@@ -1,5 +1,9 @@
 //! Rules about the repository. They are tests, so that CI knows nothing that a developer cannot run.
 
+#[path = "../breakages/edits.rs"]
+#[allow(dead_code, reason = "what breakages are called is for those who apply them")]
+mod edits;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
@@ -238,4 +242,33 @@ fn every_crate_forbids_unsafe_code_through_the_workspace() {
     }
     assert!(read(&root().join("Cargo.toml")).contains("unsafe_code = \"forbid\""));
     assert!(read(&recorder).contains("undocumented_unsafe_blocks = \"deny\""));
+}
+
+#[test]
+fn every_breakage_still_fits_the_sources() {
+    let breakages = edits::list().expect("the list can be read");
+    assert!(breakages.len() >= 12, "{} breakages", breakages.len());
+    let mut texts = BTreeMap::new();
+    for edit in breakages.iter().flat_map(|breakage| &breakage.edits) {
+        let path = root().join(&edit.file);
+        let text = texts.entry(edit.file.clone()).or_insert_with(|| {
+            fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+        });
+        *text = edit.apply(text).unwrap_or_else(|problem| panic!("{problem}"));
+    }
+}
+
+#[test]
+fn every_breakage_names_promises_that_there_are() {
+    let folder = root().join("tests/simulation/promises");
+    let files = fs::read_dir(folder).expect("it is there").map(|entry| entry.expect("it is read"));
+    let text: String =
+        files.map(|file| fs::read_to_string(file.path()).expect("it is text")).collect();
+    for breakage in edits::list().expect("the list can be read") {
+        assert!(!breakage.promises.is_empty() && !breakage.edits.is_empty(), "{}", breakage.name);
+        for promise in &breakage.promises {
+            let check = format!("fn {promise}");
+            assert!(text.contains(&check), "{} names {promise}", breakage.name);
+        }
+    }
 }
