@@ -96,28 +96,28 @@ fn a_start_syncs_the_database_before_anything_is_made_of_it() {
         let life = &events[begin..*end];
         begin = *end;
         let is_database = |path: &[u8]| path.ends_with(b"/db");
-        let first = life.iter().find(|event| match event {
-            Event::Opened { path, .. } | Event::Created { path, .. } => is_database(path),
-            _ => false,
-        });
+        let is_about_it = |event: &&Event<'_>| matches!(event, Event::Opened { path, .. } | Event::Created { path, .. } if is_database(path));
         // A life that makes it has nothing to sync.
-        let Some(Event::Opened { inode: database, .. }) = first else { continue };
+        let Some(Event::Opened { inode: database, .. }) = life.iter().find(is_about_it) else {
+            continue;
+        };
         let mut began = Vec::new();
         for event in life {
-            match event {
-                Event::SyncBegan { sync, inode } if inode == database => began.push(*sync),
-                Event::SyncEnded { sync } if began.contains(sync) => {
-                    starts += 1;
-                    break;
-                }
-                Event::Wrote { inode, .. } | Event::Resized { inode, .. } => {
-                    assert_ne!(inode, database, "a start writes before it syncs");
-                }
-                Event::Created { path, .. } | Event::Renamed { to: path, .. } => {
-                    let is_snapshot = path.windows(6).any(|name| name == b"/snap.");
-                    assert!(!is_snapshot, "a start makes a snapshot before it syncs");
-                }
-                _ => {}
+            if let Event::SyncBegan { sync, inode } = event
+                && inode == database
+            {
+                began.push(*sync);
+            }
+            if matches!(event, Event::SyncEnded { sync } if began.contains(sync)) {
+                starts += 1;
+                break;
+            }
+            if let Event::Wrote { inode, .. } | Event::Resized { inode, .. } = event {
+                assert_ne!(inode, database, "a start writes before it syncs");
+            }
+            if let Event::Created { path, .. } | Event::Renamed { to: path, .. } = event {
+                let is_snapshot = path.windows(6).any(|name| name == b"/snap.");
+                assert!(!is_snapshot, "a start makes a snapshot before it syncs");
             }
         }
     }

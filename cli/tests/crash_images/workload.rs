@@ -214,7 +214,7 @@ struct Gone;
 impl Caller {
     async fn act(mut self, channel: Channel, round: u32) -> Vec<Asked> {
         // Half of the callers write flags, half turn releases.
-        let gone = if self.caller % 2 == 0 {
+        let gone = if self.caller.is_multiple_of(2) {
             self.write_flags(channel, round).await
         } else {
             self.turn_releases(channel).await
@@ -359,8 +359,7 @@ impl Caller {
             }
             if number < last {
                 let (request_id, reason) = (self.request_id(), "make room".into());
-                let abort =
-                    v1::AbortReleaseRequest { name, request_id, reason, ..Default::default() };
+                let abort = v1::AbortReleaseRequest { name, request_id, reason };
                 let result = releases.abort_release(abort).await;
                 self.note(None, result, |done| Some(done.release.as_ref()?.revision))?;
             }
