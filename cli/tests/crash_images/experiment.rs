@@ -95,8 +95,12 @@ fn a_start_syncs_the_database_before_anything_is_made_of_it() {
     for end in &recorded.lives {
         let life = &events[begin..*end];
         begin = *end;
-        let is_database = |path: &[u8]| path.ends_with(b"/db");
-        let is_about_it = |event: &&Event<'_>| matches!(event, Event::Opened { path, .. } | Event::Created { path, .. } if is_database(path));
+        let is_about_it = |event: &&Event<'_>| {
+            let (Event::Opened { path, .. } | Event::Created { path, .. }) = event else {
+                return false;
+            };
+            path.ends_with(b"/db")
+        };
         // A life that makes it has nothing to sync.
         let Some(Event::Opened { inode: database, .. }) = life.iter().find(is_about_it) else {
             continue;
