@@ -41,7 +41,10 @@ impl Failure {
     pub(crate) fn in_document(document: &Document, error: Error) -> Self {
         let lines = match &error.violations[..] {
             [] => vec![format!("{}: {error}", document.place())],
-            violations => violations.iter().map(|wrong| document.locate(wrong)).collect(),
+            violations => violations
+                .iter()
+                .map(|wrong| document.locate(&wrong.field, &wrong.description))
+                .collect(),
         };
         Self::InDocument { error: Box::new(error), lines }
     }

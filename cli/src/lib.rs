@@ -3,8 +3,7 @@
 //! `args` is the table of commands; each is a file in `command`. What is deliberately absent: any
 //! rule about releases. The program asks a server, through `phasegate-client`, and shows its answer.
 //!
-//! It is a library for its fuzzers, which read and write [`document`]s without a process. `main.rs`
-//! does nothing but call [`main`].
+//! `main.rs` does nothing but call [`main`].
 
 #![warn(clippy::unwrap_used)]
 
@@ -12,18 +11,17 @@ mod args;
 mod command;
 
 mod connection;
-pub mod document;
 mod name;
 mod time;
 
 mod exit;
 mod failure;
 mod hint;
-mod json;
 mod output;
 
 use clap::Parser as _;
 use exit::Exit;
+use phasegate_document::{self as document, json};
 use std::process::ExitCode;
 
 /// Reads the arguments, does what they say, and tells how it ended.

@@ -285,7 +285,7 @@ pub(super) fn all_or_nothing<T>(part: Option<Option<T>>) -> Option<Option<T>> {
 }
 
 /// An etag is opaque to callers; to us it is the revision of the resource.
-pub(super) fn etag(revision: Revision) -> String {
+pub fn etag(revision: Revision) -> String {
     format!("r{revision}")
 }
 

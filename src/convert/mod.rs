@@ -39,7 +39,7 @@ pub use time::{span_to_wire, timestamp_to_wire};
 use phasegate_engine::{command::Action, id::RequestId};
 use std::sync::Arc;
 
-pub use fields::{Rejected, Violation, revision_to_wire};
+pub use fields::{Rejected, Violation, etag, revision_to_wire};
 
 /// A request that changes something, parsed.
 #[derive(Clone, Debug, PartialEq)]

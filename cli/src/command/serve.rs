@@ -42,6 +42,10 @@ pub(crate) struct Serve {
     /// How contexts are hashed into shares
     #[arg(long, value_enum, default_value_t = BucketingKind::V3)]
     bucketing: BucketingKind,
+    /// A name by which browsers may ask for the status page, besides loopback ones: that of a proxy in
+    /// front; may come more than once
+    #[arg(long = "page-host", value_name = "NAME")]
+    page_hosts: Vec<String>,
     #[command(flatten)]
     log: Log,
 }
@@ -116,6 +120,7 @@ impl Serve {
                 ClockSource::Manual { start: Timestamp::from_millis(start.timestamp_millis()) }
             }
         };
+        config.page_hosts = self.page_hosts.clone();
         config.bucketing = match self.bucketing {
             BucketingKind::V2 => Bucketing::V2,
             BucketingKind::V3 => Bucketing::V3,

@@ -6,7 +6,11 @@ pub(crate) mod release;
 pub(crate) mod resource;
 pub(crate) mod table;
 
-use crate::{document, failure::Failure, json};
+use crate::{
+    document,
+    failure::Failure,
+    json::{self, yaml},
+};
 use clap::{Args, ValueEnum};
 use std::io::{self, Write as _};
 
@@ -83,11 +87,6 @@ impl Output {
             Form::Yaml => print(&format!("---\n{}", yaml(&json::value(message)))),
         }
     }
-}
-
-/// A value as YAML.
-pub(crate) fn yaml(value: &serde_json::Value) -> String {
-    serde_saphyr::to_string(value).expect("what JSON can say YAML can say too")
 }
 
 /// Writes data. Whole, so that a reader never sees half of it.

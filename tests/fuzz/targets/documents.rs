@@ -7,8 +7,7 @@ use phasegate_api::{
     convert::{self, Rejected},
     v1,
 };
-use phasegate_cli::document::{self, Document, Error, Resource};
-use phasegate_client::Violation;
+use phasegate_document::{self as document, Document, Error, Resource};
 use phasegate_engine::id::ReleaseId;
 use prost::Message as _;
 
@@ -93,7 +92,7 @@ fn check_places(text: &str, document: &Document) {
     };
     let Err(Rejected::Invalid(violations)) = rejected else { return };
     for convert::Violation { field, description } in violations {
-        let said = document.locate(&Violation { field, description });
+        let said = document.locate(&field, &description);
         let line = said.strip_prefix("f.yaml:").and_then(|rest| rest.split(':').next());
         let line = line.and_then(|line| line.parse().ok()).unwrap_or_else(|| panic!("{said}"));
         assert!(is_in(text, line), "{said}");

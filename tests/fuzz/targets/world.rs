@@ -5,7 +5,7 @@ use phasegate_api::v1::{
     self, flag_service_server::FlagService as _, pipeline_service_server::PipelineService as _,
     release_service_server::ReleaseService as _,
 };
-use phasegate_cli::document::{self, Resource};
+use phasegate_document::{self as document, Resource};
 use phasegate_engine::{
     id::Revision,
     release::ReleaseState,

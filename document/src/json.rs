@@ -9,7 +9,8 @@ static POOL: LazyLock<DescriptorPool> =
     LazyLock::new(|| DescriptorPool::decode(DESCRIPTORS).expect("the descriptors are our own"));
 
 /// A generated type, and its name in the contract.
-pub(crate) trait Named: Message + Default {
+pub trait Named: Message + Default {
+    /// The full name.
     const NAME: &'static str;
 }
 
@@ -49,7 +50,7 @@ pub(crate) fn field(message: &MessageDescriptor, name: &str) -> Option<FieldDesc
 }
 
 /// A message as JSON.
-pub(crate) fn value<M: Named>(message: &M) -> serde_json::Value {
+pub fn value<M: Named>(message: &M) -> serde_json::Value {
     let bytes = message.encode_to_vec();
     let dynamic = DynamicMessage::decode(descriptor::<M>(), &bytes[..])
         .expect("what the type wrote its descriptor reads");
@@ -60,4 +61,9 @@ pub(crate) fn value<M: Named>(message: &M) -> serde_json::Value {
 /// protobuf parsers read.
 pub(crate) fn typed<M: Named>(dynamic: &DynamicMessage) -> Option<M> {
     M::decode(&dynamic.encode_to_vec()[..]).ok()
+}
+
+/// A value as YAML.
+pub fn yaml(value: &serde_json::Value) -> String {
+    serde_saphyr::to_string(value).expect("what JSON can say YAML can say too")
 }

@@ -1,18 +1,22 @@
-//! Files that a person writes: flags, pipelines and releases in proto3 JSON form, as YAML or JSON.
+//! Documents: flags, pipelines and releases as a person writes them, in proto3 JSON form, as YAML or
+//! JSON. And contexts, as a person writes those.
 //!
 //! A document says its `kind` (`Flag`, `Pipeline` or `Release`); everything else is the message of
 //! that name. A file may hold several documents. Whatever is wrong, here or later at the server, is
 //! said with the file and the line.
+//!
+//! What is deliberately absent: limits and rules, which are the server's to say.
 
+#![warn(missing_docs)]
+#![warn(clippy::unwrap_used)]
+
+pub mod context;
+pub mod json;
 mod message;
 mod tree;
 
-use crate::{
-    json::{self, Named},
-    output,
-};
+use json::Named;
 use phasegate_api::v1;
-use phasegate_client::Violation;
 use std::{
     fmt, fs,
     io::{self, Read as _},
@@ -48,7 +52,8 @@ pub enum Resource {
 
 /// Where documents are.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Source {
+pub enum Source {
+    /// Standard input.
     Stdin,
     /// A file, or a directory of them.
     Path(PathBuf),
@@ -104,7 +109,7 @@ fn after(path: &str) -> String {
 }
 
 /// Reads all documents of a source.
-pub(crate) fn read(source: &Source) -> Result<Vec<Document>, Error> {
+pub fn read(source: &Source) -> Result<Vec<Document>, Error> {
     let files = match source {
         Source::Stdin => {
             return parse("(stdin)", &bounded("(stdin)", io::stdin().lock())?);
@@ -164,6 +169,33 @@ pub fn parse(file: &str, text: &str) -> Result<Vec<Document>, Error> {
     if documents.is_empty() { Err(Error::Empty(file.to_owned())) } else { Ok(documents) }
 }
 
+/// Reads the one release of a text, whose kind need not be said.
+pub fn parse_release(file: &str, text: &str) -> Result<Document, Error> {
+    let wrong = |place, path: &str, message: String| Error::Wrong {
+        file: file.to_owned(),
+        place,
+        path: path.to_owned(),
+        message,
+    };
+    let roots = tree::parse(text).map_err(|error| wrong(error.place, "", error.message))?;
+    let mut roots = roots.into_iter();
+    let Some(mut root) = roots.next() else { return Err(Error::Empty(file.to_owned())) };
+    if let Some(second) = roots.next() {
+        return Err(wrong(Some(second.place), "", "there is more than one document".to_owned()));
+    }
+    if let Value::Map(entries) = &mut root.value
+        && let Some(n) = entries.iter().position(|(key, _)| key.text == "kind")
+    {
+        let (_, kind) = entries.remove(n);
+        if !matches!(&kind.value, Value::Text(text) if text == "Release") {
+            let message = "this is to be a release; leave the kind out".to_owned();
+            return Err(wrong(Some(kind.place), "kind", message));
+        }
+    }
+    let resource = Resource::Release(Box::new(message(file, &root)?));
+    Ok(Document { file: file.to_owned(), resource, root })
+}
+
 const KINDS: &str = "a document says `kind: Flag`, `kind: Pipeline` or `kind: Release`";
 
 fn document(file: &str, mut root: Node) -> Result<Document, Error> {
@@ -216,11 +248,11 @@ fn message<M: Named>(file: &str, root: &Node) -> Result<M, Error> {
 }
 
 /// A message as a document of a kind, which [`parse`] reads as the same again.
-pub(crate) fn write<M: Named>(kind: &str, message: &M) -> String {
+pub fn write<M: Named>(kind: &str, message: &M) -> String {
     let fields = json::value(message);
     // Beside the kind an empty map would have to be left out, not written as one.
     let is_empty = fields.as_object().is_some_and(serde_json::Map::is_empty);
-    let fields = if is_empty { String::new() } else { output::yaml(&fields) };
+    let fields = if is_empty { String::new() } else { json::yaml(&fields) };
     format!("kind: {kind}\n{fields}")
 }
 
@@ -243,15 +275,15 @@ impl Document {
     }
 
     /// What the server says of a field of the request, said of the line in the file.
-    pub fn locate(&self, violation: &Violation) -> String {
+    pub fn locate(&self, field: &str, description: &str) -> String {
         // The first part of the path is the field of the request that the document became.
         // The id stands beside it in the request; in the document it is the end of the name.
-        let path = match violation.field.as_str() {
+        let path = match field {
             "flag_id" | "pipeline_id" | "release_id" => "name",
             field => field.split_once('.').map_or(field, |(_, path)| path),
         };
         let place = self.root.at(path).place;
-        format!("{}:{place}: {path}: {}", self.file, violation.description)
+        format!("{}:{place}: {path}: {description}", self.file)
     }
 }
 
@@ -340,6 +372,27 @@ phases:
     }
 
     #[test]
+    fn the_kind_of_a_release_that_stands_alone_need_not_be_said() {
+        let check = |text: &str| {
+            let document = parse_release("f", text).map_err(|error| error.to_string())?;
+            let Resource::Release(release) = document.resource else { panic!("a release") };
+            Ok::<_, String>(release.description)
+        };
+        assert_eq!(check("description: d\n"), Ok("d".to_owned()));
+        assert_eq!(check("kind: Release\ndescription: d\n"), Ok("d".to_owned()));
+        assert_eq!(check("{\"description\": \"d\"}"), Ok("d".to_owned()));
+        for (wrong, expected) in [
+            ("", "f holds no document"),
+            ("kind: Flag\n", "f:1:7: kind: this is to be a release"),
+            ("- 1\n", "f:1:1"),
+            ("description: d\n---\ndescription: d\n", "f:3:1: there is more than one"),
+        ] {
+            let found = check(wrong).unwrap_err();
+            assert!(found.starts_with(expected), "{found}");
+        }
+    }
+
+    #[test]
     fn what_nests_too_deep_to_be_sent_is_found_where_it_is_deepest() {
         let nested = |depth: usize| {
             let (open, close) = ("{a: ".repeat(depth), "}".repeat(depth));
@@ -359,10 +412,7 @@ phases:
     #[test]
     fn what_the_server_refuses_is_found_in_the_file_again() {
         let document = &parse("f.yaml", PIPELINE).unwrap()[0];
-        let check = |field: &str| {
-            let description = "no".to_owned();
-            document.locate(&Violation { field: field.to_owned(), description })
-        };
+        let check = |field: &str| document.locate(field, "no");
         assert_eq!(
             check("pipeline.phases[1].rules[0].rollout_basis_points"),
             "f.yaml:10:46: phases[1].rules[0].rollout_basis_points: no"
