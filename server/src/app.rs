@@ -21,6 +21,7 @@ use crate::{
     grpc::{Api, Health, Offer},
     store::{self, Store, StoreId},
     watch::Watches,
+    web::Site,
 };
 use front::Front;
 use std::{future::Future, io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
@@ -119,7 +120,10 @@ impl App {
         let transport = Transport::start(
             self.listener,
             &self.config,
-            Front { routes: api.routes(offer, &health) },
+            Front {
+                routes: api.routes(offer, &health),
+                pages: Site::new(api.clone(), &self.config.page_hosts).routes(),
+            },
         );
         tracing::info!(address = %self.address, "listening");
 

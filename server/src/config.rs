@@ -37,6 +37,9 @@ pub struct Config {
     pub drain: Drain,
     /// How many connections are served at once; more are closed as they come. Default 4096.
     pub connections_max: usize,
+    /// Names by which browsers may ask for the pages, besides loopback ones: those of a proxy in
+    /// front. Any other name is refused, lest a site elsewhere points its own name here. Default none.
+    pub page_hosts: Vec<String>,
 }
 
 /// Where commits go.
@@ -115,6 +118,7 @@ impl Config {
             watch: watch::Config::default(),
             drain: Drain::default(),
             connections_max: 4096,
+            page_hosts: Vec::new(),
         }
     }
 

@@ -1,7 +1,7 @@
 //! The Phasegate server.
 //!
-//! Rooms, downwards only: `app` -> `grpc` -> {`driver`, `watch`} -> {`store`, `clock`}, with the
-//! engine below all. `grpc` never sees `store`; `store` never sees the wire types; `driver` never
+//! Rooms, downwards only: `app` -> `web` -> `grpc` -> {`driver`, `watch`} -> {`store`, `clock`}, with the
+//! engine below all. `grpc` and `web` never see `store`; `store` never sees the wire types; `driver` never
 //! sees tonic.
 
 #![warn(clippy::unwrap_used)]
@@ -13,3 +13,4 @@ pub mod driver;
 pub mod grpc;
 pub mod store;
 pub mod watch;
+mod web;

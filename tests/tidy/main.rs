@@ -137,9 +137,10 @@ fn the_server_s_rooms_depend_downwards_only() {
             "store",
             &["crate::driver", "crate::watch", "crate::grpc", "crate::app", "tonic::", "v1::"],
         ),
-        ("driver", &["crate::grpc", "crate::app", "tonic::", "phasegate_api"]),
-        ("watch", &["crate::grpc", "crate::app", "tonic::", "phasegate_api"]),
-        ("grpc", &["crate::app", "sled"]),
+        ("driver", &["crate::web", "crate::grpc", "crate::app", "tonic::", "phasegate_api"]),
+        ("watch", &["crate::web", "crate::grpc", "crate::app", "tonic::", "phasegate_api"]),
+        ("grpc", &["crate::app", "crate::web", "sled"]),
+        ("web", &["crate::app", "crate::store", "sled"]),
     ];
     for path in files(".rs") {
         let relative = path.strip_prefix(root()).expect("it is below the root").to_owned();

@@ -1,12 +1,12 @@
 //! What stands before the services: which requests are gRPC at all, and how long a call may take.
 //!
-//! One port serves gRPC over HTTP/2 and, to everything else, a page of one line or a plain 404.
-//! Without this tonic would answer a browser with `200` and a `grpc-status` that nobody sees.
+//! One port serves gRPC over HTTP/2 and, to everything else, the pages. Without this tonic would answer
+//! a browser with `200` and a `grpc-status` that nobody sees.
 
 use crate::grpc;
-use axum::body::Body as PageBody;
+use axum::Router;
 use futures_util::future::BoxFuture;
-use http::{HeaderValue, Method, Request, Response, StatusCode, Version, header};
+use http::{HeaderValue, Request, Response, Version, header};
 use std::{
     convert::Infallible,
     task::{Context, Poll},
@@ -29,7 +29,10 @@ const EARLIER_THAN_TONIC: Duration = Duration::from_millis(5);
 /// The outermost service.
 #[derive(Clone, Debug)]
 pub(super) struct Front {
+    /// What is gRPC.
     pub routes: Routes,
+    /// Everything else.
+    pub pages: Router,
 }
 
 impl Service<Request<Body>> for Front {
@@ -43,7 +46,8 @@ impl Service<Request<Body>> for Front {
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         if !is_grpc(&request) {
-            return Box::pin(std::future::ready(Ok(page(&request))));
+            let answer = self.pages.clone().oneshot(request.map(axum::body::Body::new));
+            return Box::pin(async move { Ok(answer.await?.map(Body::new)) });
         }
         let limit = call_limit(&request);
         let answer = self.routes.clone().oneshot(request);
@@ -78,36 +82,10 @@ fn is_grpc<B>(request: &Request<B>) -> bool {
             .is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')))
 }
 
-/// Answers what is not gRPC.
-fn page<B>(request: &Request<B>) -> Response<Body> {
-    const HOME: &str = concat!(
-        "Phasegate ",
-        env!("CARGO_PKG_VERSION"),
-        ": gRPC on this port (phasegate.v1, with reflection and health); try `phasegate --help`\n"
-    );
-    const NOT_FOUND: &str = "not found; this port speaks gRPC over HTTP/2\n";
-    const READ_ONLY: &str = "only GET and HEAD\n";
-    let (status, text) = match (request.uri().path(), request.method()) {
-        ("/", &Method::GET | &Method::HEAD) => (StatusCode::OK, HOME),
-        ("/", _) => (StatusCode::METHOD_NOT_ALLOWED, READ_ONLY),
-        _ => (StatusCode::NOT_FOUND, NOT_FOUND),
-    };
-    let body = if request.method() == Method::HEAD { "" } else { text };
-    let mut response = Response::new(Body::new(PageBody::from(body)));
-    *response.status_mut() = status;
-    let headers = response.headers_mut();
-    let plain = HeaderValue::from_static("text/plain; charset=utf-8");
-    headers.insert(header::CONTENT_TYPE, plain);
-    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    if status == StatusCode::METHOD_NOT_ALLOWED {
-        headers.insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
-    }
-    response
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use http::StatusCode;
 
     #[test]
     fn only_grpc_over_http_2_is_grpc() {
@@ -133,8 +111,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_call_that_takes_longer_than_it_may_is_answered_with_deadline_exceeded() {
-        let never = axum::Router::new().fallback(std::future::pending::<()>);
-        let mut front = Front { routes: Routes::from(never) };
+        let never = Router::new().fallback(std::future::pending::<()>);
+        let mut front = Front { routes: Routes::from(never), pages: Router::new() };
         let answer = front.call(grpc("/s/m", "20m")).await.unwrap();
         assert_eq!(answer.status(), StatusCode::OK, "the code is in grpc-status");
         let status = Status::from_header_map(answer.headers()).unwrap();
@@ -148,17 +126,5 @@ mod tests {
         assert_eq!(check("/phasegate.v1.ReleaseService/WaitRelease", "2M"), 65);
         assert_eq!(check("/phasegate.rehearsal.v1.ClockService/Advance", "2H"), 600);
         assert_eq!(check("/phasegate.v1.FlagService/GetFlag", "3S"), 2, "a little earlier");
-    }
-
-    #[test]
-    fn what_is_not_grpc_gets_a_page_or_a_plain_refusal() {
-        let check = |method: Method, path: &str| {
-            page(&Request::builder().method(method).uri(path).body(()).unwrap()).status().as_u16()
-        };
-        assert_eq!(check(Method::GET, "/"), 200);
-        assert_eq!(check(Method::HEAD, "/"), 200);
-        assert_eq!(check(Method::POST, "/"), 405);
-        assert_eq!(check(Method::GET, "/favicon.ico"), 404);
-        assert_eq!(check(Method::POST, "/phasegate.v1.FlagService/GetFlag"), 404);
     }
 }

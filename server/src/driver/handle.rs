@@ -148,6 +148,11 @@ impl Handle {
         self.published.clock.now()
     }
 
+    /// True if the clock moves only when it is told to.
+    pub fn is_rehearsal(&self) -> bool {
+        self.published.clock.as_manual().is_some()
+    }
+
     /// Moves a manual clock ahead, from deadline to deadline, and waits until everything that came
     /// due is durable. `None` if the clock is not a manual one.
     pub async fn advance(&self, by: Span) -> Option<Result<Timestamp, Error>> {

@@ -116,8 +116,19 @@ impl Api {
         self.backend.get().ok_or_else(status::recovering)
     }
 
-    fn driver(&self) -> Result<&Handle, Status> {
+    /// The way to the writer, and to what it has published.
+    pub(crate) fn driver(&self) -> Result<&Handle, Status> {
         Ok(&self.backend()?.driver)
+    }
+
+    /// How contexts are hashed into buckets.
+    pub(crate) fn bucketing(&self) -> Bucketing {
+        self.bucketing
+    }
+
+    /// Cancelled when what waits is to end.
+    pub(crate) fn draining(&self) -> CancellationToken {
+        self.draining.clone()
     }
 
     /// All services that are on offer, and health and reflection of just these.

@@ -108,15 +108,17 @@ async fn over_http_1(server: &Server, head: &str) -> (String, String) {
 }
 
 #[tokio::test]
-async fn a_browser_gets_a_line_of_text_and_elsewhere_a_plain_404() {
+async fn a_browser_gets_pages_and_where_there_is_none_a_404() {
     let server = Server::start().await;
-    let (status, body) = over_http_1(&server, "GET /").await;
+    let (status, _) = over_http_1(&server, "GET /").await;
+    assert_eq!(status, "HTTP/1.1 307 Temporary Redirect");
+    let (status, body) = over_http_1(&server, "GET /releases").await;
     assert_eq!(status, "HTTP/1.1 200 OK");
-    assert!(body.starts_with("Phasegate ") && body.lines().count() == 1, "{body}");
+    assert!(body.starts_with("<!DOCTYPE html>"), "{body}");
     let (status, _) = over_http_1(&server, "GET /phasegate.v1.FlagService/GetFlag").await;
     assert_eq!(status, "HTTP/1.1 404 Not Found");
-    let (status, _) = over_http_1(&server, "POST /").await;
-    assert_eq!(status, "HTTP/1.1 405 Method Not Allowed");
+    let (status, _) = over_http_1(&server, "POST /releases").await;
+    assert_eq!(status, "HTTP/1.1 403 Forbidden", "it does not come from a page of ours");
     server.stop().await;
 }
 

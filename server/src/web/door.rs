@@ -1,0 +1,134 @@
+//! What every request of a page has to pass, and what every answer carries.
+//!
+//! A page that a browser can reach is reached by other sites' scripts too. So the host has to be one
+//! of ours (a name that an attacker points at loopback is not), and what changes something has to
+//! come from our own pages.
+
+use super::{Site, refused};
+use axum::{
+    extract::{Request, State},
+    middleware::Next,
+    response::{IntoResponse as _, Response},
+};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use std::net::IpAddr;
+
+/// The names of headers that `http` has no constant for.
+const SEC_FETCH_SITE: &str = "sec-fetch-site";
+
+const ALWAYS: [(HeaderName, &str); 7] = [
+    (
+        header::CONTENT_SECURITY_POLICY,
+        "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; \
+         object-src 'none'",
+    ),
+    (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    (header::X_FRAME_OPTIONS, "DENY"),
+    // Not no-referrer, which would make the Origin of our own forms `null`.
+    (header::REFERRER_POLICY, "same-origin"),
+    (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
+    (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
+    (HeaderName::from_static("permissions-policy"), "camera=(), microphone=(), geolocation=()"),
+];
+
+/// Lets a request in, or says why not.
+pub(super) async fn keep(State(site): State<Site>, request: Request, next: Next) -> Response {
+    let mut response = match judge(request.method(), request.headers(), &site.hosts) {
+        Ok(()) => next.run(request).await,
+        Err(why) => refused::page(StatusCode::FORBIDDEN, "Refused", why).into_response(),
+    };
+    let headers = response.headers_mut();
+    for (name, value) in ALWAYS {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    response
+}
+
+fn judge(method: &Method, headers: &HeaderMap, hosts: &[String]) -> Result<(), &'static str> {
+    let Some(host) = text(headers, header::HOST.as_str()) else {
+        return Err("The request names no host.");
+    };
+    if !is_ours(host, hosts) {
+        return Err("This server does not answer to the name that it was asked by. Open it by a \
+                    loopback address, or start it with --page-host NAME.");
+    }
+    if method == Method::GET || method == Method::HEAD {
+        return Ok(());
+    }
+    let same_origin = match (text(headers, SEC_FETCH_SITE), text(headers, "origin")) {
+        (Some(site), _) => site == "same-origin",
+        // Older browsers; the scheme is the proxy's business.
+        (None, Some(origin)) => origin.split_once("://").is_some_and(|(_, from)| from == host),
+        (None, None) => false,
+    };
+    if same_origin {
+        Ok(())
+    } else {
+        Err("Changes are taken from this server's own pages only. Programs use the API.")
+    }
+}
+
+fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    headers.get(name)?.to_str().ok()
+}
+
+fn is_ours(host: &str, hosts: &[String]) -> bool {
+    let name = match host.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        Some((v6, _)) => v6,
+        None => host.split_once(':').map_or(host, |(name, _)| name),
+    };
+    name.eq_ignore_ascii_case("localhost")
+        || name.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+        || hosts.iter().any(|ours| ours.eq_ignore_ascii_case(name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(method: Method, pairs: &[(&'static str, &str)]) -> bool {
+        let mut headers = HeaderMap::new();
+        for (name, value) in pairs {
+            headers.insert(*name, value.parse().unwrap());
+        }
+        judge(&method, &headers, &["gate.example".to_owned()]).is_ok()
+    }
+
+    #[test]
+    fn a_host_is_a_loopback_address_or_a_name_of_ours() {
+        for good in ["127.0.0.1:7433", "[::1]:7433", "localhost", "LocalHost:1", "gate.example"] {
+            assert!(check(Method::GET, &[("host", good)]), "{good}");
+        }
+        for bad in ["rebound.example:7433", "10.0.0.1", "[::2]:1", "localhost.example", ""] {
+            assert!(!check(Method::GET, &[("host", bad)]), "{bad}");
+        }
+        assert!(!check(Method::GET, &[]));
+    }
+
+    #[test]
+    fn a_change_has_to_come_from_our_own_pages() {
+        let host = ("host", "127.0.0.1:7433");
+        for good in [
+            ("sec-fetch-site", "same-origin"),
+            ("origin", "http://127.0.0.1:7433"),
+            ("origin", "https://127.0.0.1:7433"),
+        ] {
+            assert!(check(Method::POST, &[host, good]), "{good:?}");
+        }
+        for bad in [
+            ("sec-fetch-site", "cross-site"),
+            ("sec-fetch-site", "same-site"),
+            ("sec-fetch-site", "none"),
+            ("origin", "null"),
+            ("origin", "http://127.0.0.1:7434"),
+            ("origin", "http://evil.example"),
+            ("x-nothing", "at-all"),
+        ] {
+            assert!(!check(Method::POST, &[host, bad]), "{bad:?}");
+        }
+        // What the browser says of the site is believed before the origin.
+        let both = [host, ("sec-fetch-site", "cross-site"), ("origin", "http://127.0.0.1:7433")];
+        assert!(!check(Method::POST, &both));
+    }
+}

@@ -1,0 +1,97 @@
+//! The status page: what a person sees and does in a browser, on the port of the API.
+//!
+//! | route | what |
+//! |---|---|
+//! | `GET /` | leads to the releases |
+//! | `GET /releases` | the list: `state`, `flag`, `pipeline`, `who`, `text` filter it, `page` pages it |
+//! | `GET /releases/{id}` | one release |
+//! | `GET`, `POST /releases/{id}/{action}` | the dialog of an action, and the action |
+//! | `GET /flags`, `/flags/{id}` | flags and what they answer; `environment` and `context` evaluate |
+//! | `GET`, `POST /flags/{id}/kill`, `/revive`, `/release` | the kill switch; triggering a release |
+//! | `GET /pipelines`, `/pipelines/{id}` | pipelines |
+//! | `GET`, `POST /caller` | as whom one acts |
+//! | `GET /live/...` | any of the pages above as a stream of server-sent events |
+//! | `GET /assets/...` | the style, the script, the icon |
+//!
+//! Reading is rendered from the state that the driver has published. Every action goes through the
+//! service of the API that has it, in process and as the viewer, so it is parsed, refused and
+//! recorded exactly like anybody's. What is possible now, and what it would do, is asked of the
+//! engine.
+//!
+//! Everything works as plain pages and forms; the script adds live updates and dialogs. Nothing is
+//! fetched from elsewhere, nothing is inline, and everything is escaped by its template.
+//!
+//! What is deliberately absent: authentication (see [`viewer`]), editing of pipelines, and any rule
+//! about releases.
+
+mod action;
+mod assets;
+mod change;
+mod door;
+mod flag;
+mod flags;
+mod live;
+mod page;
+mod pipelines;
+mod refused;
+mod release;
+mod releases;
+mod time;
+mod trigger;
+mod viewer;
+mod words;
+
+use crate::grpc::Api;
+use axum::{
+    Router, extract::DefaultBodyLimit, middleware::from_fn_with_state, response::Redirect,
+    routing::get,
+};
+use std::sync::Arc;
+use tokio::sync::Semaphore;
+
+/// Streams of live pages at a time. Each costs a render at every commit, a few times a second at
+/// most.
+const STREAMS_MAX: usize = 1000;
+/// The largest form: new answers of 512 KiB, percent-encoded at worst.
+const FORM_BYTES_MAX: usize = 2 << 20;
+
+/// What the pages work with. Clones share it.
+#[derive(Clone, Debug)]
+pub(crate) struct Site {
+    api: Api,
+    /// Names that the page answers to besides loopback ones.
+    hosts: Arc<[String]>,
+    streams: Arc<Semaphore>,
+}
+
+impl Site {
+    /// A site over an API, which may not be open yet.
+    pub(crate) fn new(api: Api, hosts: &[String]) -> Self {
+        let streams = Arc::new(Semaphore::new(STREAMS_MAX));
+        Self { api, hosts: hosts.into(), streams }
+    }
+
+    /// All pages.
+    pub(crate) fn routes(self) -> Router {
+        Router::new()
+            .route("/", get(|| async { Redirect::temporary("/releases") }))
+            .route("/releases", get(page::show))
+            .route("/releases/{id}", get(page::show))
+            .route("/releases/{id}/{action}", get(action::dialog).post(action::act))
+            .route("/flags", get(page::show))
+            .route("/flags/{id}", get(page::show))
+            .route("/flags/{id}/release", get(trigger::form).post(trigger::act))
+            .route("/flags/{id}/kill", get(flag::kill_dialog).post(flag::kill))
+            .route("/flags/{id}/revive", get(flag::revive_dialog).post(flag::revive))
+            .route("/pipelines", get(page::show))
+            .route("/pipelines/{id}", get(page::show))
+            .route("/caller", get(viewer::form).post(viewer::act))
+            .route("/live/{*page}", get(live::stream))
+            .route("/assets/{name}", get(assets::serve))
+            .fallback(refused::no_such_page)
+            .method_not_allowed_fallback(refused::no_such_method)
+            .layer(DefaultBodyLimit::max(FORM_BYTES_MAX))
+            .layer(from_fn_with_state(self.clone(), door::keep))
+            .with_state(self)
+    }
+}

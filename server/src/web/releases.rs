@@ -1,0 +1,334 @@
+//! The list of releases: what is under way, what waits for somebody, what is over.
+
+use super::{
+    page::{Moment, Page, Region},
+    release::{self, chip},
+    time, words,
+};
+use maud::{Markup, html};
+use phasegate_engine::{
+    release::{Release, ReleaseState},
+    time::Timestamp,
+};
+use serde::{Deserialize, Deserializer};
+use std::sync::Arc;
+
+/// Releases on one page of the list.
+const PAGE_SIZE: usize = 50;
+
+/// Which releases, and which page of them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub(super) struct Query {
+    state: Tab,
+    flag: String,
+    pipeline: String,
+    who: String,
+    text: String,
+    #[serde(deserialize_with = "page_number")]
+    page: usize,
+}
+
+/// A form sends what is empty as an empty text.
+fn page_number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    if text.is_empty() { Ok(0) } else { text.parse().map_err(serde::de::Error::custom) }
+}
+
+/// One of the tabs above the list.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Tab {
+    #[default]
+    #[serde(alias = "")]
+    Unfinished,
+    Approval,
+    Window,
+    Baking,
+    Paused,
+    Pending,
+    Succeeded,
+    Aborted,
+    Failed,
+    All,
+}
+
+impl Tab {
+    const ALL: [(Self, &'static str, &'static str); 10] = [
+        (Self::Unfinished, "unfinished", "Under way"),
+        (Self::Approval, "approval", "Awaiting approval"),
+        (Self::Window, "window", "Awaiting window"),
+        (Self::Baking, "baking", "Baking"),
+        (Self::Paused, "paused", "Paused"),
+        (Self::Pending, "pending", "Pending"),
+        (Self::Succeeded, "succeeded", "Succeeded"),
+        (Self::Aborted, "aborted", "Aborted"),
+        (Self::Failed, "failed", "Failed"),
+        (Self::All, "all", "All"),
+    ];
+
+    fn slug(self) -> &'static str {
+        Self::ALL.iter().find(|(tab, _, _)| *tab == self).map_or("", |(_, slug, _)| slug)
+    }
+
+    fn has(self, state: ReleaseState) -> bool {
+        match self {
+            Self::Unfinished => !state.is_final(),
+            Self::Approval => state == ReleaseState::AwaitingApproval,
+            Self::Window => state == ReleaseState::AwaitingWindow,
+            Self::Baking => state == ReleaseState::Baking,
+            Self::Paused => state == ReleaseState::Paused,
+            Self::Pending => state == ReleaseState::Pending,
+            Self::Succeeded => state == ReleaseState::Succeeded,
+            Self::Aborted => state == ReleaseState::Aborted,
+            Self::Failed => state == ReleaseState::Failed,
+            Self::All => true,
+        }
+    }
+}
+
+impl Query {
+    /// Whether a release matches, its state left aside.
+    fn matches(&self, release: &Release) -> bool {
+        let proposal = &release.proposal;
+        let contains = |text: &str, part: &str| {
+            part.is_empty() || text.to_lowercase().contains(&part.to_lowercase())
+        };
+        let labels = || proposal.labels.iter().flat_map(|(key, value)| [&**key, &**value]);
+        contains(proposal.flag.as_str(), &self.flag)
+            && contains(proposal.pipeline.id.as_str(), &self.pipeline)
+            && contains(proposal.creator.as_str(), &self.who)
+            && (contains(&proposal.description, &self.text)
+                || contains(proposal.id.as_str(), &self.text)
+                || contains(proposal.flag.as_str(), &self.text)
+                || labels().any(|text| contains(text, &self.text)))
+    }
+
+    fn is_filtered(&self) -> bool {
+        [&self.flag, &self.pipeline, &self.who, &self.text].iter().any(|text| !text.is_empty())
+    }
+
+    /// The address of the list with these filters, another tab and another page.
+    fn href(&self, tab: Tab, page: usize) -> String {
+        let mut query = form_urlencoded::Serializer::new(String::new());
+        if tab != Tab::Unfinished {
+            query.append_pair("state", tab.slug());
+        }
+        let texts = [
+            ("flag", &self.flag),
+            ("pipeline", &self.pipeline),
+            ("who", &self.who),
+            ("text", &self.text),
+        ];
+        for (name, text) in texts.into_iter().filter(|(_, text)| !text.is_empty()) {
+            query.append_pair(name, text);
+        }
+        if page > 0 {
+            query.append_pair("page", &page.to_string());
+        }
+        let query = query.finish();
+        if query.is_empty() { "/releases".to_owned() } else { format!("/releases?{query}") }
+    }
+}
+
+/// The list as of a moment.
+pub(super) fn page(moment: &Moment, query: &Query) -> Page {
+    let found: Vec<&Arc<Release>> =
+        moment.state.releases_before(None).filter(|release| query.matches(release)).collect();
+    let count = |tab: Tab| found.iter().filter(|release| tab.has(release.state())).count();
+    let counts = Tab::ALL.map(|(tab, _, _)| count(tab));
+    let mut listed: Vec<&Arc<Release>> =
+        found.iter().copied().filter(|release| query.state.has(release.state())).collect();
+    // Stable: newest first among equals.
+    listed.sort_by_key(|release| urgency(release.state()));
+    let pages = listed.len().div_ceil(PAGE_SIZE);
+    let page = query.page.min(pages.saturating_sub(1));
+    let shown = &listed[page * PAGE_SIZE..listed.len().min((page + 1) * PAGE_SIZE)];
+    let waiting = moment
+        .state
+        .all_unfinished()
+        .filter(|release| release.state() == ReleaseState::AwaitingApproval)
+        .count();
+    Page {
+        title: if waiting > 0 { format!("({waiting}) Releases") } else { "Releases".to_owned() },
+        regions: vec![
+            Region::new("filters", filters(query)),
+            Region::new("tabs", tabs(query, &counts)),
+            Region::new("list", list(moment, query, shown, (page, pages, listed.len()))),
+        ],
+    }
+}
+
+/// What needs a person comes first, what is over last.
+fn urgency(state: ReleaseState) -> u8 {
+    match state {
+        ReleaseState::AwaitingApproval => 0,
+        ReleaseState::Paused => 1,
+        ReleaseState::AwaitingWindow | ReleaseState::Baking => 2,
+        ReleaseState::Pending => 3,
+        ReleaseState::Succeeded | ReleaseState::Aborted | ReleaseState::Failed => 4,
+    }
+}
+
+fn filters(query: &Query) -> Markup {
+    let field = |id: &str, label: &str, value: &str| {
+        html! {
+            div.field {
+                label for=(id) { (label) }
+                input id=(id) name=(id) value=(value) type="search" autocomplete="off" spellcheck="false";
+            }
+        }
+    };
+    html! {
+        h1 { "Releases" }
+        form.filters method="get" action="/releases" role="search" {
+            @if query.state != Tab::Unfinished { input type="hidden" name="state" value=(query.state.slug()); }
+            (field("text", "Text", &query.text))
+            (field("flag", "Flag", &query.flag))
+            (field("pipeline", "Pipeline", &query.pipeline))
+            (field("who", "Started by", &query.who))
+            div.field.buttons {
+                button { "Filter" }
+                @if query.is_filtered() {
+                    a.button href=(Query { state: query.state, ..Query::default() }.href(query.state, 0)) { "Clear" }
+                }
+            }
+        }
+    }
+}
+
+fn tabs(query: &Query, counts: &[usize]) -> Markup {
+    html! {
+        nav.tabs aria-label="State" {
+            @for ((tab, slug, label), count) in Tab::ALL.iter().zip(counts) {
+                a href=(query.href(*tab, 0)) id={ "tab-" (slug) } aria-current=[(*tab == query.state).then_some("page")]
+                    .urgent[*tab == Tab::Approval && *count > 0] {
+                    (label) " " span.count { (count) }
+                }
+            }
+        }
+    }
+}
+
+fn list(
+    moment: &Moment,
+    query: &Query,
+    shown: &[&Arc<Release>],
+    (page, pages, total): (usize, usize, usize),
+) -> Markup {
+    if shown.is_empty() {
+        return nothing(moment, query);
+    }
+    let from = page * PAGE_SIZE + 1;
+    html! {
+        table.list {
+            thead { tr {
+                th scope="col" { "State" }
+                th scope="col" { "Release" }
+                th scope="col" { "Phases" }
+                th scope="col" { "Waits for" }
+                th scope="col" { "Started by" }
+            } }
+            tbody { @for release in shown { (row(release, moment.now)) } }
+        }
+        @if pages > 1 {
+            nav.pages aria-label="Pages" {
+                @if page > 0 { a.button rel="prev" href=(query.href(query.state, page - 1)) { "Newer" } }
+                span { (from) "–" (from + shown.len() - 1) " of " (total) }
+                @if page + 1 < pages { a.button rel="next" href=(query.href(query.state, page + 1)) { "Older" } }
+            }
+        }
+    }
+}
+
+fn nothing(moment: &Moment, query: &Query) -> Markup {
+    let is_new = moment.state.releases().next().is_none();
+    html! {
+        div.empty {
+            @if is_new {
+                p { strong { "No release yet." } }
+                p { "A release takes one change of one flag along a pipeline, phase by phase. Apply a pipeline and a flag, then trigger one:" }
+                pre { "phasegate apply -f examples/quick/pipeline.yaml -f examples/quick/flag.yaml\n" "phasegate release trigger -f examples/quick/release.yaml" }
+                p { "Or trigger one from the page of a " a href="/flags" { "flag" } "." }
+            } @else if query.is_filtered() {
+                p { strong { "No release matches." } }
+                p { a href=(Query::default().href(query.state, 0)) { "Clear the filters" } }
+            } @else {
+                p { strong { "None here." } }
+                @if query.state == Tab::Unfinished {
+                    p { "Every release is over. " a href=(query.href(Tab::All, 0)) { "Look at all of them" } "." }
+                }
+            }
+        }
+    }
+}
+
+fn row(release: &Release, now: Timestamp) -> Markup {
+    let proposal = &release.proposal;
+    html! {
+        tr {
+            td.state { (chip(release.state())) }
+            td.what {
+                a.name href={ "/releases/" (proposal.id) } { (proposal.flag) }
+                span.sub { (proposal.id) }
+                @if !proposal.description.is_empty() { span.description { (proposal.description) } }
+            }
+            td.track { (dots(release)) }
+            td.waits { (release::waits(release, now)) }
+            td.who {
+                span { (proposal.creator) }
+                span.sub { (time::ago(proposal.create_time, now)) " along " (proposal.pipeline.id) }
+            }
+        }
+    }
+}
+
+/// The phases as a row of signs.
+fn dots(release: &Release) -> Markup {
+    let current = release.current();
+    html! {
+        ol.dots {
+            @for (index, (phase, progress)) in release.phases().iter().zip(&release.progress.phases).enumerate() {
+                @let (class, sign, word) = words::phase_state(progress.state);
+                @let is_current = current.is_some_and(|current| current.get() == index);
+                li.{ "s-" (class) } .current[is_current] title={ (phase.id) ": " (word) } {
+                    span aria-hidden="true" { (sign) }
+                    span.out-of-sight { (phase.id) ": " (word) }
+                }
+            }
+        }
+        @if let Some(index) = current { span.sub { (release.phase(index).id) } }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_has_what_differs_from_the_plain_list() {
+        let query = Query { flag: "a&b".into(), ..Query::default() };
+        assert_eq!(Query::default().href(Tab::Unfinished, 0), "/releases");
+        assert_eq!(query.href(Tab::Unfinished, 0), "/releases?flag=a%26b");
+        assert_eq!(query.href(Tab::Approval, 2), "/releases?state=approval&flag=a%26b&page=2");
+    }
+
+    #[test]
+    fn every_state_is_under_one_tab_of_its_own_and_under_all() {
+        for state in [
+            ReleaseState::Pending,
+            ReleaseState::AwaitingApproval,
+            ReleaseState::AwaitingWindow,
+            ReleaseState::Baking,
+            ReleaseState::Paused,
+            ReleaseState::Succeeded,
+            ReleaseState::Aborted,
+            ReleaseState::Failed,
+        ] {
+            let tabs = Tab::ALL.iter().filter(|(tab, _, _)| tab.has(state));
+            let tabs: Vec<Tab> = tabs.map(|(tab, _, _)| *tab).collect();
+            let expected = if state.is_final() { 2 } else { 3 };
+            assert_eq!(tabs.len(), expected, "{state:?}: {tabs:?}");
+        }
+    }
+}
