@@ -214,7 +214,7 @@ fn releases(moment: &Moment, flag: &Flag) -> Markup {
                         td.what { a.name href={ "/releases/" (release.id()) } { (release.id()) }
                             @if !release.proposal.description.is_empty() { span.description { (release.proposal.description) } } }
                         td { (waits(release, moment.now)) }
-                        td { (release.proposal.creator) span.sub { (time::ago(release.proposal.create_time, moment.now)) } }
+                        td.who { (release.proposal.creator) span.sub { (time::ago(release.proposal.create_time, moment.now)) } }
                     }
                 } }
             }

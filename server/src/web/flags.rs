@@ -137,20 +137,22 @@ pub(super) fn answer_to_nobody(
 
 /// True if an answer depends on who asks there.
 pub(super) fn depends(flag: &Flag, active: Option<&Release>, place: &EnvironmentId) -> bool {
-    let here =
+    let is_here =
         |rule: &&TargetingRule| rule.environments.is_empty() || rule.environments.contains(place);
-    let is_partial = |rule: &TargetingRule| words::who(rule) != "everyone";
+    let has_rules = |spec: &Spec| rules_of(spec).iter().any(is_here);
     if flag.kill_switch.is_engaged() {
         return false;
     }
-    let settled = rules_of(&flag.spec).into_iter().filter(here).any(is_partial);
-    let released = active.is_some_and(|release| {
-        let applied = release.phases().iter().zip(&release.progress.phases);
-        let applied = applied.filter(|(_, progress)| progress.applied);
-        let mut rules = applied.flat_map(|(phase, _)| &phase.rules).filter(here).peekable();
-        rules.peek().is_some() && rules.all(is_partial)
-    });
-    settled || released
+    let Some(release) = active else { return has_rules(&flag.spec) };
+    let is_exempt = release.proposal.pipeline.template.exempt_environments.contains(place);
+    let applied = release.phases().iter().zip(&release.progress.phases).filter(|(_, p)| p.applied);
+    let reach: Vec<&TargetingRule> =
+        applied.flat_map(|(phase, _)| &phase.rules).filter(is_here).collect();
+    if is_exempt || reach.iter().any(|rule| words::who(rule) == words::EVERYONE) {
+        has_rules(&release.proposal.change)
+    } else {
+        !reach.is_empty() || has_rules(&flag.spec)
+    }
 }
 
 /// Which of the two a flag is.

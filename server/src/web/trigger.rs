@@ -264,8 +264,8 @@ fn edit(moment: &Moment, flag: &Flag, fields: &Fields, problem: Option<&Problem>
         }
         form method="post" action={ "/flags/" (flag.id) "/release" } {
             (carried(fields))
-            label for="answers" { "New answers, the whole of them (YAML or JSON)" }
-            textarea.code id="answers" name="answers" rows="16" spellcheck="false" required
+            label for="new-answers" { "New answers, the whole of them (YAML or JSON)" }
+            textarea.code id="new-answers" name="answers" rows="16" spellcheck="false" required
                 aria-describedby=[problem.map(|_| "problem")] aria-invalid=[problem.map(|_| "true")] { (fields.answers) }
             label for="description" { "Description" span.sub { " (optional, for example a ticket)" } }
             input id="description" name="description" maxlength="1024" value=(fields.description);

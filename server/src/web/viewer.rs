@@ -139,7 +139,10 @@ pub(super) async fn act(
     let problem = match metadata(principal.as_deref(), groups.as_deref()) {
         None => Some("Names may have printable ASCII only.".to_owned()),
         Some(metadata) => caller::caller(&metadata).err().map(|violations| {
-            let texts = violations.into_iter().map(|v| format!("{} {}.", v.field, v.description));
+            let texts = violations.into_iter().map(|violation| {
+                let what = if violation.field.contains(GROUPS) { "Groups" } else { "The name" };
+                format!("{what} {}.", violation.description)
+            });
             texts.collect::<Vec<_>>().join(" ")
         }),
     };

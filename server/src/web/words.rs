@@ -88,6 +88,9 @@ fn condition(condition: &Condition) -> String {
     }
 }
 
+/// Whom a rule without a condition and with the whole share means.
+pub(super) const EVERYONE: &str = "everyone";
+
 /// Whom a rule means, its environments left aside: `everyone`, `10 % where tier is beta`.
 pub(super) fn who(rule: &TargetingRule) -> String {
     let conditions: Vec<String> = rule.conditions.iter().map(condition).collect();
@@ -101,7 +104,7 @@ pub(super) fn who(rule: &TargetingRule) -> String {
         }
     });
     match (share, conditions.is_empty()) {
-        (None, true) => "everyone".to_owned(),
+        (None, true) => EVERYONE.to_owned(),
         (None, false) => format!("where {conditions}"),
         (Some(share), true) => share,
         (Some(share), false) => format!("{share} where {conditions}"),
@@ -136,7 +139,7 @@ pub(super) fn exposure(release: &Release) -> Exposure {
 }
 
 /// Who has a change in an environment that no phase governs.
-pub(super) const EXEMPT: &str = "everyone (not governed by the pipeline)";
+pub(super) const EXEMPT: &str = "everyone, ungoverned";
 
 /// Adds whom a rule means. Who has everyone needs no more.
 fn add(exposure: &mut Exposure, rule: &TargetingRule) {
@@ -145,19 +148,22 @@ fn add(exposure: &mut Exposure, rule: &TargetingRule) {
     let who = who(rule);
     for place in places {
         let here = exposure.entry(place).or_default();
-        if who == "everyone" {
+        if who == EVERYONE {
             *here = vec![who.clone()];
-        } else if !here.contains(&who) && !here.iter().any(|one| one.starts_with("everyone")) {
+        } else if !here.contains(&who) && !here.iter().any(|one| one.starts_with(EVERYONE)) {
             here.push(who.clone());
         }
     }
 }
 
-/// An exposure in one sentence part: `dev (everyone), prod (10 %)`.
+/// An exposure in one sentence part: `dev, prod (10 %)`.
 pub(super) fn exposure_list(exposure: &Exposure) -> String {
     let places = exposure.iter().map(|(place, who)| {
         let place = place.as_ref().map_or("every environment", EnvironmentId::as_str);
-        format!("{place} ({})", who.join("; "))
+        match who.as_slice() {
+            [one] if one == EVERYONE || one == EXEMPT => place.to_owned(),
+            some => format!("{place} ({})", some.join("; ")),
+        }
     });
     places.collect::<Vec<_>>().join(", ")
 }
@@ -351,7 +357,7 @@ mod tests {
         assert_eq!(text, "prod (10 %; where tier is beta or staff)");
         add(&mut exposure, &rule("prod", 10_000, vec![]));
         add(&mut exposure, &rule("prod", 1000, vec![]));
-        assert_eq!(exposure_list(&exposure), "prod (everyone)");
+        assert_eq!(exposure_list(&exposure), "prod");
     }
 
     #[test]

@@ -1,10 +1,12 @@
 //! The edge over a real socket: what a client sees of starting, calling, failing, watching and
 //! stopping. What the calls do to flags and releases is tested elsewhere.
 
+mod browser;
 mod calls;
 mod data;
 mod errors;
 mod listings;
+mod pages;
 mod server;
 mod start;
 mod stop;
