@@ -26,7 +26,7 @@ impl Page {
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         let named = |line: &'_ str| {
             let (key, value) = line.split_once(": ")?;
-            key.eq_ignore_ascii_case(name).then(|| value.len())
+            key.eq_ignore_ascii_case(name).then_some(value.len())
         };
         self.head.lines().find_map(|line| named(line).map(|len| &line[line.len() - len..]))
     }
