@@ -13,4 +13,4 @@ pub mod driver;
 pub mod grpc;
 pub mod store;
 pub mod watch;
-mod web;
+pub mod web;

@@ -57,7 +57,7 @@ const FORM_BYTES_MAX: usize = 2 << 20;
 
 /// What the pages work with. Clones share it.
 #[derive(Clone, Debug)]
-pub(crate) struct Site {
+pub struct Site {
     api: Api,
     /// Names that the page answers to besides loopback ones.
     hosts: Arc<[String]>,
@@ -66,13 +66,13 @@ pub(crate) struct Site {
 
 impl Site {
     /// A site over an API, which may not be open yet.
-    pub(crate) fn new(api: Api, hosts: &[String]) -> Self {
+    pub fn new(api: Api, hosts: &[String]) -> Self {
         let streams = Arc::new(Semaphore::new(STREAMS_MAX));
         Self { api, hosts: hosts.into(), streams }
     }
 
     /// All pages.
-    pub(crate) fn routes(self) -> Router {
+    pub fn routes(self) -> Router {
         Router::new()
             .route("/", get(|| async { Redirect::temporary("/releases") }))
             .route("/releases", get(page::show))

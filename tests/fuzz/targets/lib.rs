@@ -14,6 +14,7 @@ mod world;
 
 pub mod documents;
 pub mod exports;
+pub mod pages;
 pub mod records;
 pub mod requests;
 pub mod tokens;
@@ -42,4 +43,5 @@ pub const TARGETS: &[Target] = &[
     Target { name: "records", run: records::run, seeds: records::seeds },
     Target { name: "exports", run: exports::run, seeds: exports::seeds },
     Target { name: "documents", run: documents::run, seeds: documents::seeds },
+    Target { name: "pages", run: pages::run, seeds: pages::seeds },
 ];

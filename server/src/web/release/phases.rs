@@ -99,12 +99,15 @@ fn approval(
 
 fn window(release: &Release, index: PhaseIndex, phase: &Phase, now: Timestamp) -> Markup {
     let Some(windows) = &phase.windows else { return html! {} };
+    let is_ahead = release.progress.phases[index.get()].state == PhaseState::Pending;
     let opens = match &release.progress.stage {
         Stage::Running { phase, wait: Wait::Window { opens } } if *phase == index => *opens,
         Stage::Pending | Stage::Running { .. } | Stage::Paused { .. } | Stage::Over { .. } => None,
     };
     html! {
         span { (words::windows(windows)) }
+        @if is_ahead && windows.is_open(now) { span.sub.block { "open now" } }
+        @else if is_ahead && let Some(opens) = windows.next_open(now) { span.sub.block { "next opening " (time::clock(opens, now)) } }
         @if let Some(opens) = opens { span.sub.block { "opens " (time::clock(opens, now)) ", in " (time::left(opens, now)) } }
         @for blackout in &windows.blackouts {
             @if blackout.end > now {
