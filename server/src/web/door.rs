@@ -33,7 +33,10 @@ const ALWAYS: [(HeaderName, &str); 7] = [
 
 /// Lets a request in, or says why not.
 pub(super) async fn keep(State(site): State<Site>, request: Request, next: Next) -> Response {
-    let mut response = match judge(request.method(), request.headers(), &site.hosts) {
+    // HTTP/2 has the host in the address.
+    let host = request.uri().authority().map(|authority| authority.as_str());
+    let host = host.or_else(|| text(request.headers(), header::HOST.as_str()));
+    let mut response = match judge(request.method(), host, request.headers(), &site.hosts) {
         Ok(()) => next.run(request).await,
         Err(why) => refused::page(StatusCode::FORBIDDEN, "Refused", why).into_response(),
     };
@@ -45,10 +48,13 @@ pub(super) async fn keep(State(site): State<Site>, request: Request, next: Next)
     response
 }
 
-fn judge(method: &Method, headers: &HeaderMap, hosts: &[String]) -> Result<(), &'static str> {
-    let Some(host) = text(headers, header::HOST.as_str()) else {
-        return Err("The request names no host.");
-    };
+fn judge(
+    method: &Method,
+    host: Option<&str>,
+    headers: &HeaderMap,
+    hosts: &[String],
+) -> Result<(), &'static str> {
+    let Some(host) = host else { return Err("The request names no host.") };
     if !is_ours(host, hosts) {
         return Err("This server does not answer to the name that it was asked by. Open it by a \
                     loopback address, or start it with --page-host NAME.");
@@ -92,7 +98,8 @@ mod tests {
         for (name, value) in pairs {
             headers.insert(*name, value.parse().unwrap());
         }
-        judge(&method, &headers, &["gate.example".to_owned()]).is_ok()
+        let host = text(&headers, "host");
+        judge(&method, host, &headers, &["gate.example".to_owned()]).is_ok()
     }
 
     #[test]

@@ -2,7 +2,9 @@
 
 use super::{
     page::{Moment, Page, Region},
+    paging::Shown,
     release::chip,
+    releases::{contains, page_number},
     words,
 };
 use maud::{Markup, html};
@@ -13,6 +15,7 @@ use phasegate_engine::{
     targeting::{Context, TargetingRule, evaluate},
     value::Object,
 };
+use serde::Deserialize;
 use std::{collections::BTreeSet, sync::Arc};
 
 /// Environments that a row of the list shows; the page of the flag shows all.
@@ -20,16 +23,57 @@ const ENVIRONMENTS_MAX: usize = 6;
 /// Characters of an answer in the list.
 const ANSWER_MAX: usize = 40;
 
+/// Which flags, and which page of them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub(super) struct Query {
+    text: String,
+    #[serde(deserialize_with = "page_number")]
+    page: usize,
+}
+
+impl Query {
+    fn matches(&self, flag: &Flag) -> bool {
+        let pipeline = flag.pipeline.as_ref().map_or("", |pipeline| pipeline.as_str());
+        [flag.id.as_str(), &flag.description, pipeline]
+            .iter()
+            .any(|text| contains(text, &self.text))
+    }
+
+    /// The address of the list with this filter and another page.
+    fn href(&self, page: usize) -> String {
+        let mut query = form_urlencoded::Serializer::new(String::new());
+        query.append_pair("text", &self.text).append_pair("page", &page.to_string());
+        format!("/flags?{}", query.finish())
+    }
+}
+
 /// The list as of a moment.
-pub(super) fn page(moment: &Moment) -> Page {
-    let content = html! {
+pub(super) fn page(moment: &Moment, query: &Query) -> Page {
+    let found: Vec<&Arc<Flag>> = moment.state.flags().filter(|flag| query.matches(flag)).collect();
+    let shown = Shown::of(&found, query.page);
+    let filter = html! {
         h1 { "Flags" }
+        form.filters method="get" action="/flags" role="search" {
+            div.field {
+                label for="text" { "Name, description or pipeline" }
+                input id="text" name="text" value=(query.text) type="search" autocomplete="off" spellcheck="false";
+            }
+            div.field.buttons {
+                button { "Filter" }
+                @if !query.text.is_empty() { a.button href="/flags" { "Clear" } }
+            }
+        }
+    };
+    let list = html! {
         @if moment.state.flags().next().is_none() {
             div.empty {
                 p { strong { "No flag yet." } }
                 p { "Write one down and apply it:" }
                 pre { "phasegate apply -f examples/quick/pipeline.yaml -f examples/quick/flag.yaml" }
             }
+        } @else if shown.items.is_empty() {
+            div.empty { p { strong { "No flag matches." } } p { a href="/flags" { "Clear the filter" } } }
         } @else {
             table.list {
                 thead { tr {
@@ -38,11 +82,14 @@ pub(super) fn page(moment: &Moment) -> Page {
                     th scope="col" { "Pipeline" }
                     th scope="col" { "Release" }
                 } }
-                tbody { @for flag in moment.state.flags() { (row(moment, flag)) } }
+                tbody { @for flag in shown.items { (row(moment, flag)) } }
             }
+            p.hint { "What a caller gets of whom nothing is known; * means that others differ, by rules." }
+            (shown.nav("Previous", "Next", |page| query.href(page)))
         }
     };
-    Page { title: "Flags".to_owned(), regions: vec![Region::new("flags", content)] }
+    let regions = vec![Region::new("filters", filter), Region::new("flags", list)];
+    Page { title: "Flags".to_owned(), regions }
 }
 
 fn row(moment: &Moment, flag: &Flag) -> Markup {

@@ -32,6 +32,7 @@ mod flag;
 mod flags;
 mod live;
 mod page;
+mod paging;
 mod pipelines;
 mod refused;
 mod release;

@@ -79,7 +79,7 @@ impl Region {
 pub(super) enum View {
     Releases(releases::Query),
     Release(String),
-    Flags,
+    Flags(flags::Query),
     Flag(String, flag::Question),
     Pipelines,
     Pipeline(String),
@@ -93,7 +93,7 @@ impl View {
         let view = match (segments.next()?, segments.next()) {
             ("releases", None) => Self::Releases(parsed(&query)),
             ("releases", Some(id)) => Self::Release(id.to_owned()),
-            ("flags", None) => Self::Flags,
+            ("flags", None) => Self::Flags(parsed(&query)),
             ("flags", Some(id)) => Self::Flag(id.to_owned(), parsed(&query)),
             ("pipelines", None) => Self::Pipelines,
             ("pipelines", Some(id)) => Self::Pipeline(id.to_owned()),
@@ -113,7 +113,7 @@ impl View {
         match self {
             Self::Release(id) => of_release(id).unwrap_or_else(|| state.revision()),
             Self::Releases(_)
-            | Self::Flags
+            | Self::Flags(_)
             | Self::Flag(..)
             | Self::Pipelines
             | Self::Pipeline(_) => state.revision(),
@@ -125,7 +125,7 @@ impl View {
         match self {
             Self::Releases(query) => Ok(releases::page(moment, query)),
             Self::Release(id) => release::page(moment, id).await,
-            Self::Flags => Ok(flags::page(moment)),
+            Self::Flags(query) => Ok(flags::page(moment, query)),
             Self::Flag(id, question) => flag::page(moment, id, question),
             Self::Pipelines => Ok(pipelines::list(moment)),
             Self::Pipeline(id) => pipelines::page(moment, id),

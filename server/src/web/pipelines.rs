@@ -8,14 +8,20 @@ use super::{
 use crate::grpc::status;
 use maud::{Markup, html};
 use phasegate_engine::{
+    id::PipelineId,
     pipeline::{Phase, Pipeline, SelfApproval},
     refusal::Resource,
     time::Span,
 };
+use std::collections::BTreeMap;
 use tonic::Status;
 
 /// The list as of a moment.
 pub(super) fn list(moment: &Moment) -> Page {
+    let mut attached: BTreeMap<&PipelineId, usize> = BTreeMap::new();
+    for pipeline in moment.state.flags().filter_map(|flag| flag.pipeline.as_ref()) {
+        *attached.entry(pipeline).or_default() += 1;
+    }
     let content = html! {
         h1 { "Pipelines" }
         @if moment.state.pipelines().next().is_none() {
@@ -27,16 +33,15 @@ pub(super) fn list(moment: &Moment) -> Page {
         } @else {
             table.list {
                 thead { tr { th scope="col" { "Pipeline" } th scope="col" { "Phases" } th scope="col" { "Takes at least" } th scope="col" { "Flags" } } }
-                tbody { @for pipeline in moment.state.pipelines() { (row(moment, pipeline)) } }
+                tbody { @for pipeline in moment.state.pipelines() { (row(pipeline, attached.get(&pipeline.id).copied().unwrap_or_default())) } }
             }
         }
     };
     Page { title: "Pipelines".to_owned(), regions: vec![Region::new("pipelines", content)] }
 }
 
-fn row(moment: &Moment, pipeline: &Pipeline) -> Markup {
+fn row(pipeline: &Pipeline, flags: usize) -> Markup {
     let phases = &pipeline.template.phases;
-    let attached = moment.state.flags().filter(|flag| flag.pipeline.as_ref() == Some(&pipeline.id));
     html! {
         tr {
             td.what {
@@ -45,7 +50,7 @@ fn row(moment: &Moment, pipeline: &Pipeline) -> Markup {
             }
             td { (phases.iter().map(|phase| phase.id.as_str()).collect::<Vec<_>>().join(" → ")) }
             td { (time::span_words(bakes(phases))) }
-            td { (attached.count()) }
+            td { (flags) }
         }
     }
 }

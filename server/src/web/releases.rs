@@ -2,6 +2,7 @@
 
 use super::{
     page::{Moment, Page, Region},
+    paging::Shown,
     release::{self, chip},
     time, words,
 };
@@ -12,9 +13,6 @@ use phasegate_engine::{
 };
 use serde::{Deserialize, Deserializer};
 use std::sync::Arc;
-
-/// Releases on one page of the list.
-const PAGE_SIZE: usize = 50;
 
 /// Which releases, and which page of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -30,7 +28,7 @@ pub(super) struct Query {
 }
 
 /// A form sends what is empty as an empty text.
-fn page_number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize, D::Error> {
+pub(super) fn page_number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize, D::Error> {
     let text = String::deserialize(deserializer)?;
     if text.is_empty() { Ok(0) } else { text.parse().map_err(serde::de::Error::custom) }
 }
@@ -91,9 +89,6 @@ impl Query {
     /// Whether a release matches, its state left aside.
     fn matches(&self, release: &Release) -> bool {
         let proposal = &release.proposal;
-        let contains = |text: &str, part: &str| {
-            part.is_empty() || text.to_lowercase().contains(&part.to_lowercase())
-        };
         let labels = || proposal.labels.iter().flat_map(|(key, value)| [&**key, &**value]);
         contains(proposal.flag.as_str(), &self.flag)
             && contains(proposal.pipeline.id.as_str(), &self.pipeline)
@@ -141,9 +136,7 @@ pub(super) fn page(moment: &Moment, query: &Query) -> Page {
         found.iter().copied().filter(|release| query.state.has(release.state())).collect();
     // Stable: newest first among equals.
     listed.sort_by_key(|release| urgency(release.state()));
-    let pages = listed.len().div_ceil(PAGE_SIZE);
-    let page = query.page.min(pages.saturating_sub(1));
-    let shown = &listed[page * PAGE_SIZE..listed.len().min((page + 1) * PAGE_SIZE)];
+    let shown = Shown::of(&listed, query.page);
     let waiting = moment
         .state
         .all_unfinished()
@@ -154,9 +147,14 @@ pub(super) fn page(moment: &Moment, query: &Query) -> Page {
         regions: vec![
             Region::new("filters", filters(query)),
             Region::new("tabs", tabs(query, &counts)),
-            Region::new("list", list(moment, query, shown, (page, pages, listed.len()))),
+            Region::new("list", list(moment, query, &shown)),
         ],
     }
+}
+
+/// Whether a text has a part, however either is capitalised.
+pub(super) fn contains(text: &str, part: &str) -> bool {
+    part.is_empty() || text.to_lowercase().contains(&part.to_lowercase())
 }
 
 /// What needs a person comes first, what is over last.
@@ -210,16 +208,10 @@ fn tabs(query: &Query, counts: &[usize]) -> Markup {
     }
 }
 
-fn list(
-    moment: &Moment,
-    query: &Query,
-    shown: &[&Arc<Release>],
-    (page, pages, total): (usize, usize, usize),
-) -> Markup {
-    if shown.is_empty() {
+fn list(moment: &Moment, query: &Query, shown: &Shown<'_, &Arc<Release>>) -> Markup {
+    if shown.items.is_empty() {
         return nothing(moment, query);
     }
-    let from = page * PAGE_SIZE + 1;
     html! {
         table.list {
             thead { tr {
@@ -229,15 +221,9 @@ fn list(
                 th scope="col" { "Waits for" }
                 th scope="col" { "Started by" }
             } }
-            tbody { @for release in shown { (row(release, moment.now)) } }
+            tbody { @for release in shown.items { (row(release, moment.now)) } }
         }
-        @if pages > 1 {
-            nav.pages aria-label="Pages" {
-                @if page > 0 { a.button rel="prev" href=(query.href(query.state, page - 1)) { "Newer" } }
-                span { (from) "–" (from + shown.len() - 1) " of " (total) }
-                @if page + 1 < pages { a.button rel="next" href=(query.href(query.state, page + 1)) { "Older" } }
-            }
-        }
+        (shown.nav("Newer", "Older", |page| query.href(query.state, page)))
     }
 }
 

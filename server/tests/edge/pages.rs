@@ -5,8 +5,6 @@ use crate::{
     server::{Server, config, create_pipeline, trigger, within},
 };
 use phasegate_api::v1;
-use phasegate_server::app::{OpenStore, Parts};
-use std::sync::mpsc;
 
 /// A server with a release `r`, triggered by `ann` and baking.
 async fn with_release() -> Server {
@@ -33,6 +31,7 @@ async fn act(browser: &Browser, action: &str, fields: &[(&str, &str)]) -> crate:
 }
 
 const PAGES: &[&str] = &[
+    "/flags?text=check&page=2",
     "/releases",
     "/releases?state=all&text=x&page=3",
     "/releases/r",
@@ -414,15 +413,7 @@ async fn a_page_of_what_is_not_there_is_not_found() {
 
 #[tokio::test]
 async fn until_recovery_is_over_pages_say_so() {
-    let config = config();
-    let parts = Parts::of(&config);
-    let (go_on, wait) = mpsc::channel::<()>();
-    let open_store: OpenStore = Box::new(move || {
-        wait.recv().unwrap();
-        (parts.open_store)()
-    });
-    let parts = Parts { clock: parts.clock, open_store };
-    let server = Server::start_unready(config, parts).await;
+    let (server, go_on) = Server::start_held().await;
     let browser = Browser::new(&server);
     let page = browser.get("/releases").await;
     assert_eq!(page.status, 503);

@@ -10,10 +10,10 @@ use phasegate_api::{
 };
 use phasegate_engine::time::Timestamp;
 use phasegate_server::{
-    app::{App, Error, Parts},
+    app::{App, Error, OpenStore, Parts},
     config::{ClockSource, Config, Data, Drain},
 };
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, sync::mpsc, time::Duration};
 use tokio::{sync::oneshot, task::JoinHandle, time::timeout};
 use tonic::transport::{Channel, Endpoint};
 use tonic_health::pb::{
@@ -67,6 +67,19 @@ impl Server {
             let _ = stopped.await;
         }));
         Self { address, stop, ended }
+    }
+
+    /// Starts, and does not recover until it is told to.
+    pub(crate) async fn start_held() -> (Self, mpsc::Sender<()>) {
+        let config = config();
+        let parts = Parts::of(&config);
+        let (go_on, wait) = mpsc::channel();
+        let open_store: OpenStore = Box::new(move || {
+            wait.recv().unwrap();
+            (parts.open_store)()
+        });
+        let parts = Parts { clock: parts.clock, open_store };
+        (Self::start_unready(config, parts).await, go_on)
     }
 
     /// Waits until health says so.

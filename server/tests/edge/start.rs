@@ -27,15 +27,7 @@ async fn health(server: &Server, service: &str) -> Option<ServingStatus> {
 
 #[tokio::test]
 async fn until_recovery_is_over_the_server_answers_but_does_not_serve() {
-    let config = config();
-    let parts = Parts::of(&config);
-    let (go_on, wait) = mpsc::channel::<()>();
-    let open_store: OpenStore = Box::new(move || {
-        wait.recv().unwrap();
-        (parts.open_store)()
-    });
-    let parts = Parts { clock: parts.clock, open_store };
-    let server = Server::start_unready(config, parts).await;
+    let (server, go_on) = Server::start_held().await;
 
     for name in HEALTH_NAMES {
         assert_eq!(health(&server, name).await, Some(ServingStatus::NotServing), "{name}");
