@@ -46,6 +46,8 @@ pub enum ReleaseUpdate {
     },
     /// The stream broke, and is about to be resumed. Nothing is lost.
     Interrupted(Error),
+    /// The stream that was interrupted is open again; what was missed comes now, if anything was.
+    Resumed,
     /// The log no longer reaches back to what was seen last, or the store is another one. Forget what
     /// was seen; a snapshot follows. Events in between are not delivered.
     Restarted(Error),
@@ -145,6 +147,10 @@ impl Subject for OneRelease {
 
     fn interrupted(error: Error) -> ReleaseUpdate {
         ReleaseUpdate::Interrupted(error)
+    }
+
+    fn resumed() -> ReleaseUpdate {
+        ReleaseUpdate::Resumed
     }
 
     fn restarted(error: Error) -> ReleaseUpdate {

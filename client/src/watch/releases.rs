@@ -44,6 +44,8 @@ pub enum ReleasesUpdate {
     },
     /// The stream broke, and is about to be resumed. Nothing is lost.
     Interrupted(Error),
+    /// The stream that was interrupted is open again; what was missed comes now, if anything was.
+    Resumed,
     /// The log no longer reaches back to what was seen last, or the store is another one. A snapshot
     /// follows. Events in between are not delivered.
     Restarted(Error),
@@ -159,6 +161,10 @@ impl Subject for Matching {
 
     fn interrupted(error: Error) -> ReleasesUpdate {
         ReleasesUpdate::Interrupted(error)
+    }
+
+    fn resumed() -> ReleasesUpdate {
+        ReleasesUpdate::Resumed
     }
 
     fn restarted(error: Error) -> ReleasesUpdate {

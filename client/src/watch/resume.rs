@@ -37,6 +37,9 @@ pub(super) trait Subject: Send + Sync + 'static {
     /// The update that tells of a stream that was lost and will be resumed.
     fn interrupted(error: Error) -> Self::Update;
 
+    /// The update that tells that a stream which was lost is open again.
+    fn resumed() -> Self::Update;
+
     /// The update that tells that everything begins anew.
     fn restarted(error: Error) -> Self::Update;
 }
@@ -108,9 +111,15 @@ fn updates<S: Subject>(
         let seat = client.watches.seat();
         let mut position = from;
         let mut backoff = Backoff::new(client.settings.retry);
+        let mut lost = false;
         loop {
             subject.begin(&position);
-            let error = match open(&subject, &seat, &position, &client.settings).await {
+            let opened = open(&subject, &seat, &position, &client.settings).await;
+            // Said now, because the first message may be a bookmark that is many seconds away.
+            if opened.is_ok() && std::mem::take(&mut lost) {
+                yield Ok(S::resumed());
+            }
+            let error = match opened {
                 Err(error) => error,
                 Ok(mut stream) => loop {
                     match timeout(client.settings.silence, stream.message()).await {
@@ -148,6 +157,7 @@ fn updates<S: Subject>(
                 After::Restart | After::Resume => {
                     let wait = backoff.next(&error);
                     tracing::debug!(%error, ?wait, ?position, "watching again");
+                    lost = true;
                     yield Ok(S::interrupted(error));
                     sleep(wait).await;
                 }

@@ -58,6 +58,7 @@ fn word(update: ReleaseUpdate) -> String {
         ReleaseUpdate::Change { position, .. } => format!("change {}", position.revision),
         ReleaseUpdate::Bookmark { position, .. } => format!("bookmark {}", position.revision),
         ReleaseUpdate::Interrupted(error) => format!("interrupted {:?}", error.code),
+        ReleaseUpdate::Resumed => "resumed".to_owned(),
         ReleaseUpdate::Restarted(error) => format!("restarted {}", error.reason.name().unwrap()),
         other => panic!("{other:?}"),
     }
@@ -73,6 +74,7 @@ fn words(update: ReleasesUpdate) -> String {
         }
         ReleasesUpdate::Bookmark { position, .. } => format!("bookmark {}", position.revision),
         ReleasesUpdate::Interrupted(error) => format!("interrupted {:?}", error.code),
+        ReleasesUpdate::Resumed => "resumed".to_owned(),
         ReleasesUpdate::Restarted(error) => format!("restarted {}", error.reason.name().unwrap()),
         other => panic!("{other:?}"),
     }
@@ -144,7 +146,7 @@ async fn a_stream_that_ends_early_is_resumed_behind_the_last_message_bookmarks_i
         let interrupted = format!("interrupted {code}");
         check(
             [vec![snapshot(3), change(5), bookmark(8), ending], vec![last(9), ok()]],
-            &["snapshot 3", "change 5", "bookmark 8", &interrupted, "change 9", "done"],
+            &["snapshot 3", "change 5", "bookmark 8", &interrupted, "resumed", "change 9", "done"],
             &[0, 8],
         )
         .await;
@@ -168,7 +170,8 @@ async fn a_cut_connection_is_made_again_and_loses_nothing() {
     }
     // A connection that does not come about at once is another interruption.
     told.retain(|word| !word.starts_with("interrupted"));
-    assert_eq!(told, ["snapshot 3", "change 5", "change 6", "change 7"]);
+    let expected = ["snapshot 3", "change 5", "resumed", "change 6", "resumed", "change 7"];
+    assert_eq!(told, expected);
     assert_eq!(resumed(&server), behind(&[0, 5, 6]));
 }
 
@@ -179,7 +182,7 @@ async fn a_server_that_falls_silent_is_left_and_called_again() {
     server.release_stream([last(4), ok()]);
     let client = server.connect().silence(Duration::from_millis(500)).await.unwrap();
     let told = told(client.watch_release("releases/r"), usize::MAX, word).await;
-    assert_eq!(told, ["snapshot 3", "interrupted Unavailable", "change 4", "done"]);
+    assert_eq!(told, ["snapshot 3", "interrupted Unavailable", "resumed", "change 4", "done"]);
     assert_eq!(resumed(&server), behind(&[0, 3]));
 }
 
@@ -200,6 +203,7 @@ async fn a_log_that_was_cut_and_another_store_begin_with_a_snapshot_and_say_so()
                 "snapshot 3",
                 "change 5",
                 "interrupted Unavailable",
+                "resumed",
                 &format!("restarted {reason}"),
                 "snapshot 70",
                 "change 71",
@@ -229,7 +233,7 @@ async fn what_cannot_get_better_ends_the_watch_with_its_error() {
 async fn an_ok_without_the_end_of_the_release_is_checked_with_the_release_itself() {
     for (release, expected, positions) in [
         (over(9), vec!["done"], vec![8]),
-        (release(8), vec!["interrupted Unavailable", "change 9", "done"], vec![8, 8]),
+        (release(8), vec!["interrupted Unavailable", "resumed", "change 9", "done"], vec![8, 8]),
     ] {
         let server = Scripted::start().await;
         server.release_stream([ok()]).release_stream([last(9), ok()]);
@@ -292,12 +296,15 @@ async fn a_watch_of_many_tells_whole_sets_only_and_resumes_with_its_filter() {
     let watch = server.client().await.watch_releases(filter.clone());
     let expected = [
         "interrupted Unavailable",
+        "resumed",
         "snapshot 7 of 1",
         "2 changes 9",
         "bookmark 12",
         "interrupted Unavailable",
+        "resumed",
         "1 changes 14",
         "interrupted Unavailable",
+        "resumed",
         "restarted REVISION_COMPACTED",
         "snapshot 40 of 3",
         "1 changes 41",
