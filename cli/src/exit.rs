@@ -10,12 +10,12 @@ pub(crate) enum Exit {
     Done = 0,
     /// The server refused the call, or it failed.
     Refused = 1,
-    /// The arguments make no sense. clap exits with it too.
-    Usage = 2,
     /// The release ended in another way than was waited for.
     EndedOtherwise = 3,
     /// What was waited for did not come in time.
     TimedOut = 4,
+    /// EX_USAGE: the arguments make no sense. Not clap's 2, which means that there are changes.
+    Usage = 64,
     /// EX_DATAERR: a document is malformed, or what is stored contradicts itself.
     Data = 65,
     /// EX_NOINPUT: a file cannot be read.
@@ -60,9 +60,9 @@ pub(crate) const HELP: &str = "\
 Exit codes:
   0   done
   1   the server refused the call, or it failed
-  2   the arguments make no sense
   3   watch, wait: the release ended in another way than was waited for
   4   watch, wait: what was waited for did not come in time
+  64  the arguments make no sense
   65  a document is malformed; serve, store: the data contradicts itself
   66  a file cannot be read
   69  the server cannot be reached; serve: the address cannot be listened on

@@ -26,7 +26,10 @@ use std::process::ExitCode;
 
 /// Reads the arguments, does what they say, and tells how it ended.
 pub fn main() -> ExitCode {
-    let arguments = args::Arguments::parse();
+    let arguments = match args::Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => return misused(&error).into(),
+    };
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -41,4 +44,11 @@ pub fn main() -> ExitCode {
             failure.exit().into()
         }
     }
+}
+
+/// Help and the version come as errors too; only what clap writes to stderr is one.
+fn misused(error: &clap::Error) -> Exit {
+    // If it cannot be said the exit code still says it.
+    let _ = error.print();
+    if error.use_stderr() { Exit::Usage } else { Exit::Done }
 }

@@ -167,7 +167,7 @@ fn every_failure_to_start_has_its_exit_code_and_a_message() {
         assert!(said.contains(part), "no {part:?} in {said}");
     };
     check(&["--memory", "--listen", "0.0.0.0:0"], 78, "loopback");
-    check(&["--memory", "--clock-start", "2030-01-01T00:00:00Z"], 2, "--clock=manual");
+    check(&["--memory", "--clock-start", "2030-01-01T00:00:00Z"], 64, "--clock=manual");
     check(&["--memory", "--keep-events", "5s"], 78, "at least 1 hour");
     let dir = tempfile::tempdir().unwrap();
     let foreign = dir.path().join("foreign");
@@ -227,7 +227,7 @@ fn what_cannot_be_sent_is_a_mistake_in_the_arguments() {
         let output = Command::new(PROGRAM).args(["list", "flags"]).args(arguments).output();
         // Refused before anything is connected to.
         let output = output.unwrap();
-        assert_eq!(code(&output), 2, "{}", text(&output.stderr));
+        assert_eq!(code(&output), 64, "{}", text(&output.stderr));
     }
 }
 

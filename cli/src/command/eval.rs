@@ -19,8 +19,13 @@ pub(crate) struct Eval {
     #[arg(long = "env", value_name = "ENVIRONMENT")]
     environment: String,
     /// What is known about who asks: KEY=VALUE, or a JSON object; may come more than once
-    #[arg(long, value_name = "KEY=VALUE|JSON", value_parser = attributes)]
-    context: Vec<Attributes>,
+    #[arg(
+        short = 'a',
+        long = "attribute",
+        value_name = "KEY=VALUE|JSON",
+        value_parser = attributes
+    )]
+    attributes: Vec<Attributes>,
     #[command(flatten)]
     connection: Connection,
     #[command(flatten)]
@@ -34,7 +39,7 @@ struct Attributes(Vec<(String, Value)>);
 impl Eval {
     pub(crate) async fn run(self) -> Result<(), Failure> {
         let client = self.connection.connect().await?;
-        let fields = self.context.into_iter().flat_map(|Attributes(fields)| fields).collect();
+        let fields = self.attributes.into_iter().flat_map(|Attributes(fields)| fields).collect();
         let request = EvaluateFlagRequest {
             flag: self.flag,
             environment: self.environment,
