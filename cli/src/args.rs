@@ -2,7 +2,7 @@
 
 use crate::{
     command::{
-        apply::Apply,
+        apply::{Apply, Diff},
         clock::Clock,
         demo::Demo,
         eval::Eval,
@@ -14,7 +14,8 @@ use crate::{
     exit,
     failure::Failure,
 };
-use clap::{Parser, Subcommand};
+use anstream::ColorChoice as Stream;
+use clap::{ColorChoice, Parser, Subcommand};
 
 /// Rolls changes of feature flags out along pipelines of phases: durably, under control, and watched
 /// live.
@@ -27,6 +28,9 @@ use clap::{Parser, Subcommand};
     after_help = "`--help` has more, among it the exit codes."
 )]
 pub(crate) struct Arguments {
+    /// Colours: on a terminal that has not set NO_COLOR, always, or never
+    #[arg(long, value_enum, default_value_t, value_name = "WHEN", global = true)]
+    color: ColorChoice,
     #[command(subcommand)]
     command: Command,
 }
@@ -39,6 +43,8 @@ enum Command {
     Demo(Demo),
     /// Make flags and pipelines what their documents say
     Apply(Apply),
+    /// Show what applying documents would change; exits with 2 if anything
+    Diff(Diff),
     /// Show one flag, pipeline or release
     Get(Get),
     /// List flags, pipelines or releases
@@ -61,11 +67,18 @@ enum Command {
 
 impl Arguments {
     pub(crate) async fn run(self) -> Result<(), Failure> {
+        match self.color {
+            ColorChoice::Auto => Stream::Auto,
+            ColorChoice::Always => Stream::Always,
+            ColorChoice::Never => Stream::Never,
+        }
+        .write_global();
         match self.command {
             Command::Serve(serve) => serve.run().await,
             // Large, and there is one at a time.
             Command::Demo(demo) => Box::pin(demo.run()).await,
             Command::Apply(apply) => apply.run().await,
+            Command::Diff(diff) => diff.run().await,
             Command::Get(get) => get.run().await,
             Command::List(list) => list.run().await,
             Command::Delete(delete) => delete.run().await,

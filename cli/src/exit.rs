@@ -10,11 +10,13 @@ pub(crate) enum Exit {
     Done = 0,
     /// The server refused the call, or it failed.
     Refused = 1,
+    /// `apply --dry-run`, `diff`: there are changes.
+    HasChanges = 2,
     /// The release ended in another way than was waited for.
     EndedOtherwise = 3,
     /// What was waited for did not come in time.
     TimedOut = 4,
-    /// EX_USAGE: the arguments make no sense. Not clap's 2, which means that there are changes.
+    /// EX_USAGE: the arguments make no sense. Not clap's 2, which is taken.
     Usage = 64,
     /// EX_DATAERR: a document is malformed, or what is stored contradicts itself.
     Data = 65,
@@ -60,6 +62,7 @@ pub(crate) const HELP: &str = "\
 Exit codes:
   0   done
   1   the server refused the call, or it failed
+  2   apply --dry-run, diff: there are changes
   3   watch, wait: the release ended in another way than was waited for
   4   watch, wait: what was waited for did not come in time
   64  the arguments make no sense

@@ -24,6 +24,14 @@ pub(crate) enum Failure {
     EndedOtherwise(String),
     /// What was waited for did not come.
     TimedOut(String),
+    /// Two documents describe the same resource.
+    NamedTwice { name: String, first: String, second: String },
+    /// There are changes, and they were only looked at.
+    HasChanges,
+    /// So many resources should be deleted and cannot be.
+    CannotPrune(usize),
+    /// A person was asked, and said no.
+    Declined,
     /// The output could not be written.
     Output(io::Error),
     /// The server did not start, or did not go on.
@@ -67,6 +75,9 @@ impl Failure {
                 | document::Error::Empty(_)
                 | document::Error::Wrong { .. },
             ) => Exit::Data,
+            Self::NamedTwice { .. } => Exit::Data,
+            Self::HasChanges => Exit::HasChanges,
+            Self::CannotPrune(_) | Self::Declined => Exit::Refused,
             Self::Usage(_) => Exit::Usage,
             Self::Server(error) => error.exit_code().into(),
             Self::Store(error) => match &**error {
@@ -89,7 +100,8 @@ impl Failure {
 
     /// Says it on stderr: what happened, and what to do next.
     pub(crate) fn report(&self) {
-        if self.exit() == Exit::Done {
+        // What was asked for was done, and the exit code says the rest.
+        if matches!(self.exit(), Exit::Done | Exit::HasChanges) {
             return;
         }
         eprintln!("error: {self}");
@@ -109,11 +121,17 @@ impl Failure {
             Self::Document(document::Error::Wrong { .. }) => {
                 Some("examples/ has documents to start from".to_owned())
             }
+            Self::CannotPrune(_) => {
+                Some("name them in a document, or wait until their releases are over".to_owned())
+            }
             Self::Document(
                 document::Error::Read { .. }
                 | document::Error::EmptyDirectory(_)
                 | document::Error::Empty(_),
             )
+            | Self::NamedTwice { .. }
+            | Self::HasChanges
+            | Self::Declined
             | Self::Usage(_)
             | Self::Server(_)
             | Self::Store(_)
@@ -138,6 +156,17 @@ impl fmt::Display for Failure {
             Self::Server(error) => error.fmt(f),
             Self::Store(error) => error.fmt(f),
             Self::Unsound(total) => write!(f, "the store is not sound: {total} findings"),
+            Self::NamedTwice { name, first, second } => {
+                write!(f, "{second}: {name} is described before, at {first}")
+            }
+            Self::HasChanges => f.write_str("there are changes"),
+            Self::CannotPrune(1) => {
+                f.write_str("1 resource cannot be deleted, so nothing was changed")
+            }
+            Self::CannotPrune(n) => {
+                write!(f, "{n} resources cannot be deleted, so nothing was changed")
+            }
+            Self::Declined => f.write_str("nothing was changed"),
             Self::Output(_) => f.write_str("cannot write the output"),
             Self::Machine { doing, .. } => write!(f, "cannot {doing}"),
         }
@@ -153,6 +182,10 @@ impl StdError for Failure {
             Self::Output(error) | Self::Machine { source: error, .. } => Some(error),
             Self::Call(_)
             | Self::InDocument { .. }
+            | Self::NamedTwice { .. }
+            | Self::HasChanges
+            | Self::CannotPrune(_)
+            | Self::Declined
             | Self::Usage(_)
             | Self::Unsound(_)
             | Self::EndedOtherwise(_)

@@ -18,6 +18,7 @@ mod exit;
 mod failure;
 mod hint;
 mod output;
+mod paint;
 
 use clap::Parser as _;
 use exit::Exit;

@@ -2,7 +2,7 @@
 //! pipeline of `examples/quick`, and a release that bakes, stops for an approval, and finishes.
 
 use super::{
-    apply::{self, Mode},
+    apply,
     serve::serve,
     watch::{View, message},
 };
@@ -110,8 +110,8 @@ impl Demo {
         let ann = Client::connect(&url).principal("ann").await?;
         let bob = Client::connect(&url).principal("bob").await?;
         print(&format!("A server listens on {url}, on a durable store of its own.\n\n"))?;
-        for (name, outcome) in apply::apply(&ann, &samples()?, Mode::Change).await? {
-            print(&format!("  {name}: {}\n", outcome.in_words(Mode::Change)))?;
+        for (name, outcome) in apply::apply(&ann, &samples()?).await? {
+            print(&format!("  {name}: {}\n", outcome.in_words()))?;
         }
         print("\nBefore the release:\n")?;
         answers(&ann).await?;

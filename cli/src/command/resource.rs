@@ -105,7 +105,7 @@ impl List {
     }
 }
 
-async fn all_flags(client: &Client, pipeline: String) -> Result<Vec<v1::Flag>, Error> {
+pub(crate) async fn all_flags(client: &Client, pipeline: String) -> Result<Vec<v1::Flag>, Error> {
     let mut flags = Vec::new();
     let mut page_token = String::new();
     loop {
@@ -120,7 +120,7 @@ async fn all_flags(client: &Client, pipeline: String) -> Result<Vec<v1::Flag>, E
     }
 }
 
-async fn all_pipelines(client: &Client) -> Result<Vec<v1::Pipeline>, Error> {
+pub(crate) async fn all_pipelines(client: &Client) -> Result<Vec<v1::Pipeline>, Error> {
     let mut pipelines = Vec::new();
     let mut page_token = String::new();
     loop {

@@ -11,6 +11,7 @@ use crate::{
     failure::Failure,
     json::{self, yaml},
 };
+use anstream::AutoStream;
 use clap::{Args, ValueEnum};
 use std::io::{self, Write as _};
 
@@ -89,9 +90,10 @@ impl Output {
     }
 }
 
-/// Writes data. Whole, so that a reader never sees half of it.
+/// Writes data. Whole, so that a reader never sees half of it; without its escapes where colours are
+/// not wanted.
 pub(crate) fn print(text: &str) -> Result<(), Failure> {
-    let mut out = io::stdout().lock();
+    let mut out = AutoStream::auto(io::stdout().lock());
     out.write_all(text.as_bytes())?;
     out.flush()?;
     Ok(())

@@ -1,7 +1,7 @@
 //! A release in words: where it stands, its phases as a row and as a table.
 
 use super::table::Table;
-use crate::{name::id, time};
+use crate::{name::id, paint::Tone, time};
 use chrono::{DateTime, Utc};
 use phasegate_api::v1::{self, EndReason, PhaseState, ReleaseState};
 
@@ -174,8 +174,11 @@ pub(crate) fn row(release: &v1::Release) -> String {
     let held = release.state() == ReleaseState::Paused;
     let phases = release.phases.iter().map(|phase| {
         let is_current = phase.phase_id == release.current_phase_id;
-        let sign = if held && is_current { "‖" } else { sign(phase.state()) };
-        format!("{sign} {}", phase.phase_id)
+        let (sign, tone) = match held && is_current {
+            true => ("‖", Tone::Waits),
+            false => (sign(phase.state()), Tone::of_phase(phase.state())),
+        };
+        format!("{} {}", tone.paint(sign), phase.phase_id)
     });
     phases.collect::<Vec<_>>().join("   ")
 }
@@ -259,7 +262,8 @@ pub(crate) fn page(release: &v1::Release, now: DateTime<Utc>) -> String {
             detail.push(format!("{} {verdict}", guard.guard_id));
         }
         let live = if phase.applied { "yes" } else { "" };
-        phases.row([&*phase.phase_id, phase_state(phase.state()), live, &detail.join("; ")]);
+        let state = Tone::of_phase(phase.state()).paint(phase_state(phase.state()));
+        phases.row([&*phase.phase_id, &state, live, &detail.join("; ")]);
     }
     text.push_str(&phases.render());
     text
@@ -311,7 +315,7 @@ pub(crate) fn list(releases: &[v1::Release], now: DateTime<Utc>) -> String {
         let triggered = release.create_time.as_ref().map(|time| time::relative(time, now));
         table.row([
             id(&release.name),
-            short_state(release.state()),
+            &Tone::of_release(release.state()).paint(short_state(release.state())),
             &release.current_phase_id,
             id(&release.flag),
             &triggered.unwrap_or_default(),

@@ -207,7 +207,7 @@ fn windows(windows: &v1::ReleaseWindows) -> String {
     let spans = windows
         .weekly
         .iter()
-        .map(|weekly| format!("{} {}-{}", weekly.days.join(","), weekly.start, weekly.end));
+        .map(|weekly| format!("{} {}-{}", days(&weekly.days), weekly.start, weekly.end));
     let mut parts: Vec<String> = spans.collect();
     match windows.blackouts.len() {
         0 => {}
@@ -215,6 +215,25 @@ fn windows(windows: &v1::ReleaseWindows) -> String {
         n => parts.push(format!("{n} blackouts")),
     }
     format!("{} ({})", parts.join("; "), windows.time_zone)
+}
+
+/// `MON-THU,SAT`: days that follow each other as a span.
+fn days(days: &[String]) -> String {
+    const WEEK: [&str; 7] = ["MON", "TUE", "WED", "THU", "FRI", "SAT", "SUN"];
+    let holds = |day: &&str| days.iter().any(|one| one == day);
+    let mut spans: Vec<Vec<&str>> = Vec::new();
+    for (n, day) in WEEK.iter().enumerate().filter(|(_, day)| holds(day)) {
+        let follows = n > 0 && holds(&WEEK[n - 1]);
+        match spans.last_mut().filter(|_| follows) {
+            Some(span) => span.push(day),
+            None => spans.push(vec![day]),
+        }
+    }
+    let spans = spans.iter().map(|span| match span[..] {
+        [first, _, .., last] => format!("{first}-{last}"),
+        _ => span.join(","),
+    });
+    spans.collect::<Vec<_>>().join(",")
 }
 
 /// Pipelines, one a line.
@@ -255,4 +274,22 @@ pub(crate) fn answer(answer: &v1::EvaluateFlagResponse) -> String {
     facts.fact("decided by", decided);
     text.push_str(&facts.render());
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn days_that_follow_each_other_are_a_span() {
+        for (listed, expected) in [
+            ("MON TUE WED THU", "MON-THU"),
+            ("MON WED", "MON,WED"),
+            ("TUE MON", "MON,TUE"),
+            ("MON TUE WED FRI SAT SUN", "MON-WED,FRI-SUN"),
+        ] {
+            let listed: Vec<String> = listed.split(' ').map(str::to_owned).collect();
+            assert_eq!(days(&listed), expected);
+        }
+    }
 }

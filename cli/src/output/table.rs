@@ -1,5 +1,7 @@
 //! Columns that stand under each other.
 
+use unicode_width::UnicodeWidthStr;
+
 /// Between columns.
 const GAP: &str = "  ";
 
@@ -41,7 +43,7 @@ impl Table {
         let columns = self.rows.iter().map(Vec::len).max().unwrap_or_default();
         let width = |column: usize| {
             let cells = self.rows.iter().filter_map(|row| row.get(column));
-            cells.map(|cell| cell.chars().count()).max().unwrap_or_default()
+            cells.map(|cell| width_of(cell)).max().unwrap_or_default()
         };
         let widths: Vec<usize> = (0..columns).map(width).collect();
         let mut text = String::new();
@@ -49,7 +51,7 @@ impl Table {
             let mut line = self.indent.to_owned();
             for (cell, width) in row.iter().zip(&widths) {
                 line.push_str(cell);
-                let missing = width - cell.chars().count();
+                let missing = width - width_of(cell);
                 line.extend(std::iter::repeat_n(' ', missing));
                 line.push_str(GAP);
             }
@@ -58,6 +60,11 @@ impl Table {
         }
         text
     }
+}
+
+/// What a cell takes on a terminal, where escapes take nothing.
+fn width_of(cell: &str) -> usize {
+    anstream::adapter::strip_str(cell).map(UnicodeWidthStr::width).sum()
 }
 
 #[cfg(test)]
@@ -70,6 +77,14 @@ mod tests {
         table.row(["a-long-name", "x"]);
         table.row(["ü", ""]);
         assert_eq!(table.render(), "NAME         STATE\na-long-name  x\nü\n");
+    }
+
+    #[test]
+    fn a_colour_takes_no_space() {
+        let mut table = Table::new(&["STATE", "FLAG"]);
+        table.row([&crate::paint::Tone::Good.paint("done"), "f"]);
+        let shown = anstream::adapter::strip_str(&table.render()).to_string();
+        assert_eq!(shown, "STATE  FLAG\ndone   f\n");
     }
 
     #[test]
