@@ -4,12 +4,15 @@ use crate::{
     command::{
         apply::{Apply, Diff},
         clock::Clock,
+        context::ContextCommand,
         demo::Demo,
         eval::Eval,
         release::Release,
         resource::{Delete, Get, KillSwitch, List, Switch},
         serve::Serve,
+        shell::{self, Completions, Man},
         store::Store,
+        top::Top,
     },
     exit,
     failure::Failure,
@@ -59,10 +62,19 @@ enum Command {
     Eval(Eval),
     /// Trigger, look at and steer releases
     Release(Release),
+    /// Show all releases under way, live: who waits for a person first
+    Top(Top),
+    /// Servers under a name, and who you are there
+    Context(ContextCommand),
     /// Move the clock of a rehearsal (`serve --clock manual`)
     Clock(Clock),
     /// Verify, export or import a data directory that no server has open
     Store(Store),
+    /// Print the completions of a shell, which offer the names that the server has
+    #[command(after_help = shell::LOADING)]
+    Completions(Completions),
+    /// Write the manual pages
+    Man(Man),
 }
 
 impl Arguments {
@@ -86,8 +98,12 @@ impl Arguments {
             Command::Revive(switch) => switch.run(Switch::Lift).await,
             Command::Eval(eval) => eval.run().await,
             Command::Release(release) => release.run().await,
+            Command::Top(top) => top.run().await,
+            Command::Context(context) => context.run(),
             Command::Clock(clock) => clock.run().await,
             Command::Store(store) => store.run().await,
+            Command::Completions(completions) => completions.run(),
+            Command::Man(man) => man.run(),
         }
     }
 }

@@ -1,45 +1,232 @@
 //! Which server to talk to, and as whom.
+//!
+//! Each of address, principal and groups is taken from where it is said the nearest: its own flag,
+//! the context that `--context` names, its environment variable, the context that PHASEGATE_CONTEXT
+//! names, the current context; else what holds without any.
 
-use crate::failure::Failure;
+use crate::{
+    complete,
+    contexts::{self, Context, Contexts},
+    failure::Failure,
+};
 use clap::Args;
-use phasegate_client::Client;
+use clap_complete::engine::ArgValueCandidates;
+use phasegate_client::{Client, Connect};
+use std::{env, fmt};
 
 /// Where a server listens unless it is told otherwise.
 pub(crate) const DEFAULT_ADDRESS: &str = "http://127.0.0.1:7433";
 
-#[derive(Args, Clone, Debug)]
+const ADDRESS_VARIABLE: &str = "PHASEGATE_ADDRESS";
+const PRINCIPAL_VARIABLE: &str = "PHASEGATE_PRINCIPAL";
+const GROUPS_VARIABLE: &str = "PHASEGATE_GROUPS";
+const CONTEXT_VARIABLE: &str = "PHASEGATE_CONTEXT";
+
+/// What is said on the command line. The environment is read by hand, because a context that is named
+/// there comes before it and one that is named here behind.
+#[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Server and caller")]
 pub(crate) struct Connection {
-    /// Address of the server
+    /// Take address, principal and groups from this context [env: PHASEGATE_CONTEXT]
     #[arg(
         long,
-        env = "PHASEGATE_ADDRESS",
-        default_value = DEFAULT_ADDRESS,
-        value_name = "URL",
-        global = true
+        value_name = "NAME",
+        global = true,
+        add = ArgValueCandidates::new(complete::contexts)
     )]
-    pub(crate) address: String,
-    /// Who you are, as the log shall have it
-    #[arg(long = "as", env = "PHASEGATE_PRINCIPAL", value_name = "PRINCIPAL", global = true)]
+    pub(crate) context: Option<String>,
+    /// Address of the server [env: PHASEGATE_ADDRESS] [default: http://127.0.0.1:7433]
+    #[arg(long, value_name = "URL", global = true)]
+    pub(crate) address: Option<String>,
+    /// Who you are, as the log shall have it [env: PHASEGATE_PRINCIPAL]
+    #[arg(long = "as", value_name = "PRINCIPAL", global = true)]
     pub(crate) principal: Option<String>,
-    /// The groups you are in, comma-separated; approvals are counted by them
-    #[arg(
-        long,
-        env = "PHASEGATE_GROUPS",
-        value_name = "GROUPS",
-        value_delimiter = ',',
-        global = true
-    )]
-    pub(crate) groups: Vec<String>,
+    /// The groups you are in, comma-separated; approvals are counted by them [env: PHASEGATE_GROUPS]
+    #[arg(long, value_name = "GROUPS", value_delimiter = ',', global = true)]
+    pub(crate) groups: Option<Vec<String>>,
+}
+
+/// Where a value was said.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Origin {
+    Flag(&'static str),
+    Variable(&'static str),
+    Context(String),
+    Default,
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Flag(name) => write!(f, "from {name}"),
+            Self::Variable(name) => write!(f, "from {name}"),
+            Self::Context(name) => write!(f, "from context {name}"),
+            Self::Default => f.write_str("the default"),
+        }
+    }
+}
+
+/// The server to talk to, and as whom.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Target {
+    pub(crate) address: (String, Origin),
+    pub(crate) principal: Option<(String, Origin)>,
+    pub(crate) groups: (Vec<String>, Origin),
+}
+
+/// For people: the address, and the context if it comes from one.
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.address {
+            (address, Origin::Context(name)) => write!(f, "{name}: {address}"),
+            (address, Origin::Flag(_) | Origin::Variable(_) | Origin::Default) => {
+                f.write_str(address)
+            }
+        }
+    }
+}
+
+/// A place where values may be said.
+#[derive(Clone, Debug)]
+enum Place {
+    Flags,
+    Environment,
+    Context(String),
+}
+
+impl Place {
+    fn origin(&self, flag: &'static str, variable: &'static str) -> Origin {
+        match self {
+            Self::Flags => Origin::Flag(flag),
+            Self::Environment => Origin::Variable(variable),
+            Self::Context(name) => Origin::Context(name.clone()),
+        }
+    }
 }
 
 impl Connection {
     pub(crate) async fn connect(&self) -> Result<Client, Failure> {
-        let groups = self.groups.iter().map(|group| group.trim()).filter(|group| !group.is_empty());
-        let mut connect = Client::connect(&self.address).groups(groups);
-        if let Some(principal) = &self.principal {
-            connect = connect.principal(principal);
+        Ok(self.reach().await?.0)
+    }
+
+    /// A client, and where it leads.
+    pub(crate) async fn reach(&self) -> Result<(Client, Target), Failure> {
+        let target = self.target()?;
+        let client = target.connect().await.map_err(|mut error| {
+            if error.is_unreachable() && target.address.1 != Origin::Default {
+                error.message.push_str(&format!(" (address {})", target.address.1));
+            }
+            error
+        })?;
+        Ok((client, target))
+    }
+
+    /// What is meant, by the command line, the environment, and the file of contexts.
+    pub(crate) fn target(&self) -> Result<Target, Failure> {
+        let variable = |name| env::var(name).ok().filter(|value| !value.is_empty());
+        let said = Said {
+            context: variable(CONTEXT_VARIABLE),
+            values: Context {
+                address: variable(ADDRESS_VARIABLE),
+                principal: variable(PRINCIPAL_VARIABLE),
+                groups: variable(GROUPS_VARIABLE)
+                    .map(|groups| groups.split(',').map(str::to_owned).collect())
+                    .unwrap_or_default(),
+            },
+        };
+        let known = match contexts::path() {
+            Ok(path) => Contexts::read(&path)?,
+            // Nowhere to look is nothing to find.
+            Err(_) => Contexts::default(),
+        };
+        self.resolve(&said, &known)
+    }
+
+    fn resolve(&self, said: &Said, known: &Contexts) -> Result<Target, Failure> {
+        let flags = Context {
+            address: self.address.clone(),
+            principal: self.principal.clone(),
+            groups: self.groups.clone().unwrap_or_default(),
+        };
+        let mut places = vec![(Place::Flags, flags), (Place::Environment, said.values.clone())];
+        // One that is named takes the place of the others.
+        let named = self.context.as_ref().or(said.context.as_ref()).or(known.current.as_ref());
+        if let Some(name) = named {
+            let context = known.contexts.get(name).ok_or_else(|| known.unknown(name))?;
+            // Named by a flag it comes before the environment, else behind it.
+            let at = if self.context.is_some() { 1 } else { 2 };
+            places.insert(at, (Place::Context(name.clone()), context.clone()));
         }
-        Ok(connect.await?)
+        let address = places.iter().find_map(|(place, values)| {
+            Some((values.address.clone()?, place.origin("--address", ADDRESS_VARIABLE)))
+        });
+        let principal = places.iter().find_map(|(place, values)| {
+            Some((values.principal.clone()?, place.origin("--as", PRINCIPAL_VARIABLE)))
+        });
+        let groups = places.iter().find(|(_, values)| !values.groups.is_empty());
+        let groups = groups.map(|(place, values)| {
+            (values.groups.clone(), place.origin("--groups", GROUPS_VARIABLE))
+        });
+        Ok(Target {
+            address: address.unwrap_or_else(|| (DEFAULT_ADDRESS.to_owned(), Origin::Default)),
+            principal,
+            groups: groups.unwrap_or_else(|| (Vec::new(), Origin::Default)),
+        })
+    }
+}
+
+/// What the environment says.
+#[derive(Debug, Default)]
+struct Said {
+    context: Option<String>,
+    values: Context,
+}
+
+impl Target {
+    pub(crate) fn connect(&self) -> Connect {
+        let groups = self.groups.0.iter().map(|group| group.trim());
+        let connect = Client::connect(&self.address.0).groups(groups.filter(|g| !g.is_empty()));
+        match &self.principal {
+            Some((principal, _)) => connect.principal(principal),
+            None => connect,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_said_the_nearest_holds() {
+        let context =
+            |name: &str| Context { address: Some(format!("http://{name}")), ..Default::default() };
+        let known = Contexts {
+            current: Some("current".to_owned()),
+            contexts: ["by-flag", "by-variable", "current"]
+                .map(|name| (name.to_owned(), context(name)))
+                .into(),
+        };
+        let check = |address: bool, by_flag: bool, variable: bool, by_variable: bool| {
+            let connection = Connection {
+                context: by_flag.then(|| "by-flag".to_owned()),
+                address: address.then(|| "http://flag".to_owned()),
+                ..Default::default()
+            };
+            let said = Said {
+                context: by_variable.then(|| "by-variable".to_owned()),
+                values: if variable { context("variable") } else { Context::default() },
+            };
+            connection.resolve(&said, &known).unwrap().address.0
+        };
+        assert_eq!(check(true, true, true, true), "http://flag");
+        assert_eq!(check(false, true, true, true), "http://by-flag");
+        assert_eq!(check(false, false, true, true), "http://variable");
+        assert_eq!(check(false, false, false, true), "http://by-variable");
+        assert_eq!(check(false, false, false, false), "http://current");
+        let none = Connection::default().resolve(&Said::default(), &Contexts::default()).unwrap();
+        assert_eq!(none.address, (DEFAULT_ADDRESS.to_owned(), Origin::Default));
+        let unknown = Connection { context: Some("x".to_owned()), ..Default::default() };
+        assert!(unknown.resolve(&Said::default(), &known).is_err());
     }
 }

@@ -34,6 +34,8 @@ pub(crate) enum Exit {
     InUse = 75,
     /// EX_CONFIG: the configuration is refused.
     Config = 78,
+    /// A person stopped looking before what was waited for came: what shells say of Ctrl-C.
+    Interrupted = 130,
 }
 
 impl From<Exit> for std::process::ExitCode {
@@ -73,4 +75,5 @@ Exit codes:
   73  serve, store: there is no space
   74  reading or writing failed
   75  serve, store: the data directory is in use
-  78  serve: the configuration is refused";
+  78  serve: the configuration is refused; the file of contexts is malformed
+  130 watch: stopped by Ctrl-C, or q";

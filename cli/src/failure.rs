@@ -1,6 +1,7 @@
 //! What a command fails with: what happened, what to do next, and the exit code.
 
 use crate::{
+    contexts,
     document::{self, Document},
     exit::Exit,
     hint,
@@ -32,6 +33,10 @@ pub(crate) enum Failure {
     CannotPrune(usize),
     /// A person was asked, and said no.
     Declined,
+    /// A person stopped looking.
+    Interrupted,
+    /// Contexts could not be read or written.
+    Contexts(contexts::Error),
     /// The output could not be written.
     Output(io::Error),
     /// The server did not start, or did not go on.
@@ -78,6 +83,12 @@ impl Failure {
             Self::NamedTwice { .. } => Exit::Data,
             Self::HasChanges => Exit::HasChanges,
             Self::CannotPrune(_) | Self::Declined => Exit::Refused,
+            Self::Interrupted => Exit::Interrupted,
+            Self::Contexts(contexts::Error::Malformed { .. } | contexts::Error::NoHome) => {
+                Exit::Config
+            }
+            Self::Contexts(contexts::Error::Read { .. }) => Exit::NoInput,
+            Self::Contexts(contexts::Error::Write { .. }) => Exit::Io,
             Self::Usage(_) => Exit::Usage,
             Self::Server(error) => error.exit_code().into(),
             Self::Store(error) => match &**error {
@@ -101,7 +112,7 @@ impl Failure {
     /// Says it on stderr: what happened, and what to do next.
     pub(crate) fn report(&self) {
         // What was asked for was done, and the exit code says the rest.
-        if matches!(self.exit(), Exit::Done | Exit::HasChanges) {
+        if matches!(self.exit(), Exit::Done | Exit::HasChanges | Exit::Interrupted) {
             return;
         }
         eprintln!("error: {self}");
@@ -132,6 +143,8 @@ impl Failure {
             | Self::NamedTwice { .. }
             | Self::HasChanges
             | Self::Declined
+            | Self::Interrupted
+            | Self::Contexts(_)
             | Self::Usage(_)
             | Self::Server(_)
             | Self::Store(_)
@@ -167,6 +180,8 @@ impl fmt::Display for Failure {
                 write!(f, "{n} resources cannot be deleted, so nothing was changed")
             }
             Self::Declined => f.write_str("nothing was changed"),
+            Self::Interrupted => f.write_str("stopped"),
+            Self::Contexts(error) => error.fmt(f),
             Self::Output(_) => f.write_str("cannot write the output"),
             Self::Machine { doing, .. } => write!(f, "cannot {doing}"),
         }
@@ -177,6 +192,7 @@ impl StdError for Failure {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         match self {
             Self::Document(error) => error.source(),
+            Self::Contexts(error) => error.source(),
             Self::Server(error) => error.source(),
             Self::Store(error) => error.source(),
             Self::Output(error) | Self::Machine { source: error, .. } => Some(error),
@@ -186,11 +202,18 @@ impl StdError for Failure {
             | Self::HasChanges
             | Self::CannotPrune(_)
             | Self::Declined
+            | Self::Interrupted
             | Self::Usage(_)
             | Self::Unsound(_)
             | Self::EndedOtherwise(_)
             | Self::TimedOut(_) => None,
         }
+    }
+}
+
+impl From<contexts::Error> for Failure {
+    fn from(error: contexts::Error) -> Self {
+        Self::Contexts(error)
     }
 }
 

@@ -13,8 +13,8 @@ pub(crate) fn next_step(error: &Error) -> Option<String> {
     let look = format!("look at it with `phasegate release get {release}`");
     Some(match &error.reason {
         Reason::None if error.is_unreachable() => {
-            "start one with `phasegate serve --data DIR`, or say where it is with --address or \
-             PHASEGATE_ADDRESS"
+            "start one with `phasegate serve --data DIR`, or say where it is with --address, \
+             PHASEGATE_ADDRESS or --context"
                 .to_owned()
         }
         Reason::None if error.code == Code::Unimplemented => {

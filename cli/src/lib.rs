@@ -10,7 +10,9 @@
 mod args;
 mod command;
 
+mod complete;
 mod connection;
+mod contexts;
 mod name;
 mod time;
 
@@ -19,14 +21,24 @@ mod failure;
 mod hint;
 mod output;
 mod paint;
+mod screen;
 
-use clap::Parser as _;
+use clap::{CommandFactory as _, Parser as _};
+use clap_complete::CompleteEnv;
 use exit::Exit;
 use phasegate_document::{self as document, json};
 use std::process::ExitCode;
 
 /// Reads the arguments, does what they say, and tells how it ended.
 pub fn main() -> ExitCode {
+    // A shell may be asking, and then nothing else is done.
+    let asked = CompleteEnv::with_factory(args::Arguments::command).var(complete::VARIABLE);
+    match asked.try_complete(std::env::args_os(), std::env::current_dir().ok().as_deref()) {
+        Ok(true) => return Exit::Done.into(),
+        Ok(false) => {}
+        // Where somebody types there is no place for an error.
+        Err(_) => return Exit::Refused.into(),
+    }
     let arguments = match args::Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => return misused(&error).into(),

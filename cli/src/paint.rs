@@ -11,6 +11,8 @@ use phasegate_api::v1::{PhaseState, ReleaseState};
 pub(crate) enum Tone {
     #[default]
     Plain,
+    /// What to look at first.
+    Strong,
     /// What can be read later.
     Faint,
     /// It went well.
@@ -48,6 +50,7 @@ impl Tone {
     pub(crate) fn style(self) -> Style {
         match self {
             Self::Plain => Style::new(),
+            Self::Strong => Style::new().bold(),
             Self::Faint => Style::new().dimmed(),
             Self::Good => AnsiColor::Green.on_default(),
             Self::Busy => AnsiColor::Cyan.on_default(),

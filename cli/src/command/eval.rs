@@ -1,19 +1,21 @@
 //! `phasegate eval`: what a flag answers, and why.
 
 use crate::{
+    complete,
     connection::Connection,
     failure::Failure,
     name,
     output::{Output, resource},
 };
 use clap::Args;
+use clap_complete::engine::ArgValueCandidates;
 use phasegate_api::v1::EvaluateFlagRequest;
 use prost_types::{ListValue, Struct, Value, value::Kind};
 
 #[derive(Args, Debug)]
 pub(crate) struct Eval {
     /// The flag
-    #[arg(value_parser = name::flag)]
+    #[arg(value_parser = name::flag, add = ArgValueCandidates::new(complete::flags))]
     flag: String,
     /// The environment that asks
     #[arg(long = "env", value_name = "ENVIRONMENT")]

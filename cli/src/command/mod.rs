@@ -2,12 +2,17 @@
 
 pub(crate) mod apply;
 pub(crate) mod clock;
+pub(crate) mod context;
 pub(crate) mod demo;
 pub(crate) mod eval;
+mod live;
 pub(crate) mod release;
 pub(crate) mod resource;
 pub(crate) mod serve;
+pub(crate) mod shell;
 pub(crate) mod store;
+pub(crate) mod top;
+mod trigger;
 pub(crate) mod watch;
 
 use crate::time;

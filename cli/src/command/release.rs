@@ -3,11 +3,12 @@
 use super::{
     now,
     resource::{PAGE_SIZE, show_release},
+    trigger::Trigger,
     watch::{Wait, Watch},
 };
 use crate::{
+    complete,
     connection::Connection,
-    document::{self, Resource, Source},
     failure::Failure,
     name,
     output::{Output, event, note, release},
@@ -15,6 +16,7 @@ use crate::{
 };
 use chrono::{DateTime, Utc};
 use clap::{Args, Subcommand, ValueEnum};
+use clap_complete::engine::ArgValueCandidates;
 use phasegate_api::v1;
 use phasegate_client::Client;
 use std::time::Duration;
@@ -36,7 +38,7 @@ enum Action {
     /// Show one release
     Get {
         /// The release
-        #[arg(value_parser = name::release)]
+        #[arg(value_parser = name::release, add = ArgValueCandidates::new(complete::releases))]
         release: String,
     },
     /// List releases, newest first
@@ -71,7 +73,7 @@ enum Action {
     /// Hold the release: who has the change keeps it, timers stand still
     Pause {
         /// The release
-        #[arg(value_parser = name::release)]
+        #[arg(value_parser = name::release, add = ArgValueCandidates::new(complete::unfinished))]
         release: String,
         /// Why
         #[arg(long, value_name = "TEXT", default_value_t)]
@@ -80,7 +82,7 @@ enum Action {
     /// End the hold: timers go on with what they had left
     Unpause {
         /// The release
-        #[arg(value_parser = name::release)]
+        #[arg(value_parser = name::release, add = ArgValueCandidates::new(complete::unfinished))]
         release: String,
         /// Why
         #[arg(long, value_name = "TEXT", default_value_t)]
@@ -127,7 +129,7 @@ enum Action {
     /// End the release and revert everything
     Abort {
         /// The release
-        #[arg(value_parser = name::release)]
+        #[arg(value_parser = name::release, add = ArgValueCandidates::new(complete::unfinished))]
         release: String,
         /// Why
         #[arg(long, value_name = "TEXT")]
@@ -136,7 +138,7 @@ enum Action {
     /// Give the change to everyone, everywhere, now
     FullRollout {
         /// The release
-        #[arg(value_parser = name::release)]
+        #[arg(value_parser = name::release, add = ArgValueCandidates::new(complete::unfinished))]
         release: String,
         /// Although approvals are missing
         #[arg(long)]
@@ -168,9 +170,10 @@ enum Action {
 #[derive(Args, Debug)]
 struct PhaseOf {
     /// The release
-    #[arg(value_parser = name::release)]
+    #[arg(value_parser = name::release, add = ArgValueCandidates::new(complete::unfinished))]
     release: String,
     /// The phase you looked at; refused if the release has moved on
+    #[arg(add = ArgValueCandidates::new(complete::phases))]
     phase: String,
 }
 
@@ -185,41 +188,6 @@ struct Care {
 enum Verdict {
     Pass,
     Fail,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum OnConflict {
-    /// Refuse
-    Fail,
-    /// Wait behind it
-    Queue,
-    /// Abort it, and all that wait, and start
-    Supersede,
-}
-
-#[derive(Args, Debug)]
-struct Trigger {
-    /// A file with one document of `kind: Release`, or - for stdin
-    #[arg(short, long, value_name = "FILE|-")]
-    file: String,
-    /// Last part of the release's name; the server makes one if it is left out
-    #[arg(long, value_name = "NAME")]
-    id: Option<String>,
-    /// What to do if the flag has an active release
-    #[arg(long, value_enum, default_value = "fail")]
-    on_conflict: OnConflict,
-    /// Not before this time, for example 2030-06-14T18:00:00Z
-    #[arg(long, value_name = "TIME", value_parser = time::parse_instant)]
-    at: Option<DateTime<Utc>>,
-    /// Shown to people, for example a ticket; replaces the document's
-    #[arg(long, value_name = "TEXT")]
-    description: Option<String>,
-    /// Check everything, trigger nothing, show when each phase would come
-    #[arg(long)]
-    dry_run: bool,
-    /// Makes the call safe to repeat: the same id triggers once
-    #[arg(long, value_name = "ID", default_value_t)]
-    request_id: String,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -253,10 +221,10 @@ impl From<State> for v1::ReleaseState {
 #[derive(Args, Debug)]
 pub(crate) struct Filter {
     /// Only of this flag
-    #[arg(long, value_parser = name::flag)]
+    #[arg(long, value_parser = name::flag, add = ArgValueCandidates::new(complete::flags))]
     flag: Vec<String>,
     /// Only along this pipeline
-    #[arg(long, value_parser = name::pipeline)]
+    #[arg(long, value_parser = name::pipeline, add = ArgValueCandidates::new(complete::pipelines))]
     pipeline: Vec<String>,
     /// Only in this state
     #[arg(long, value_enum)]
@@ -307,7 +275,7 @@ struct List {
 #[derive(Args, Debug)]
 struct Events {
     /// The release; all releases if it is left out
-    #[arg(value_parser = name::release)]
+    #[arg(value_parser = name::release, add = ArgValueCandidates::new(complete::releases))]
     release: Option<String>,
     /// Only what happened above this revision
     #[arg(long, value_name = "REVISION", default_value_t)]
@@ -444,66 +412,6 @@ fn on_the_wire(duration: Duration) -> Result<prost_types::Duration, Failure> {
 /// A release in one line, and its phases in another.
 pub(crate) fn standing(moved: &v1::Release, now: DateTime<Utc>) -> String {
     format!("{}  {}\n  {}\n", moved.name, release::standing(moved, now), release::row(moved))
-}
-
-impl Trigger {
-    async fn run(self, client: &Client, output: Output) -> Result<(), Failure> {
-        let documents = document::read(&Source::from(self.file.as_str()))?;
-        let [document] = &documents[..] else {
-            let text = format!("{} holds more than one document; trigger one", self.file);
-            return Err(Failure::Usage(text));
-        };
-        let Resource::Release(described) = &document.resource else {
-            let text = format!("{} is not of `kind: Release`; apply it", document.place());
-            return Err(Failure::Usage(text));
-        };
-        let mut wanted = described.clone();
-        if let Some(at) = self.at {
-            wanted.schedule_time = Some(time::timestamp(at));
-        }
-        if let Some(description) = self.description {
-            wanted.description = description;
-        }
-        let conflict_policy = match self.on_conflict {
-            OnConflict::Fail => v1::ConflictPolicy::Fail,
-            OnConflict::Queue => v1::ConflictPolicy::Queue,
-            OnConflict::Supersede => v1::ConflictPolicy::Supersede,
-        };
-        let named = self.id.unwrap_or_else(|| name::id(&wanted.name).to_owned());
-        let request = v1::TriggerReleaseRequest {
-            request_id: self.request_id,
-            release_id: named,
-            release: Some(*wanted),
-            conflict_policy: conflict_policy.into(),
-            validate_only: self.dry_run,
-        };
-        let refused = |error| Failure::in_document(document, error);
-        if self.dry_run {
-            let answer = client.plan_release(request).await.map_err(refused)?;
-            if let Some(planned) = &answer.release {
-                show_notice(planned);
-            }
-            let now = now(client).await;
-            return output.show(&answer, || release::plan(&answer, now));
-        }
-        let triggered = client.trigger_release(request).await.map_err(refused)?;
-        show_notice(&triggered);
-        let now = now(client).await;
-        output.show(&triggered, || standing(&triggered, now))?;
-        let follow = release::next_step(&triggered).unwrap_or_else(|| {
-            format!("follow it with `phasegate release watch {}`", name::id(&triggered.name))
-        });
-        note(&format!("next: {follow}"));
-        Ok(())
-    }
-}
-
-/// What the authors of the pipeline want people to know.
-fn show_notice(triggered: &v1::Release) {
-    let notice = triggered.pipeline_snapshot.as_ref().map(|pipeline| &*pipeline.trigger_notice);
-    if let Some(notice) = notice.filter(|notice| !notice.is_empty()) {
-        note(&format!("notice: {notice}"));
-    }
 }
 
 /// Lists releases page by page, up to a limit.

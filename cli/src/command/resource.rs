@@ -2,12 +2,14 @@
 
 use super::now;
 use crate::{
+    complete,
     connection::Connection,
     failure::Failure,
     name::{self, Name},
     output::{Output, note, print, release, resource},
 };
 use clap::{Args, ValueEnum};
+use clap_complete::engine::ArgValueCandidates;
 use phasegate_api::v1::{
     self, DeleteFlagRequest, DeletePipelineRequest, ListFlagsRequest, ListFlagsResponse,
     ListPipelinesRequest, ListPipelinesResponse, SetKillSwitchRequest,
@@ -20,7 +22,7 @@ pub(crate) const PAGE_SIZE: i32 = 1000;
 #[derive(Args, Debug)]
 pub(crate) struct Get {
     /// flags/NAME, pipelines/NAME or releases/NAME
-    #[arg(value_parser = name::any)]
+    #[arg(value_parser = name::any, add = ArgValueCandidates::new(complete::resources))]
     name: Name,
     #[command(flatten)]
     connection: Connection,
@@ -72,7 +74,7 @@ pub(crate) struct List {
     /// What to list; `release list` has filters
     collection: Collection,
     /// Only flags along this pipeline
-    #[arg(long, value_parser = name::pipeline)]
+    #[arg(long, value_parser = name::pipeline, add = ArgValueCandidates::new(complete::pipelines))]
     pipeline: Option<String>,
     #[command(flatten)]
     connection: Connection,
@@ -137,7 +139,7 @@ pub(crate) async fn all_pipelines(client: &Client) -> Result<Vec<v1::Pipeline>, 
 #[derive(Args, Debug)]
 pub(crate) struct Delete {
     /// flags/NAME or pipelines/NAME; for good
-    #[arg(value_parser = name::any)]
+    #[arg(value_parser = name::any, add = ArgValueCandidates::new(complete::resources))]
     name: Name,
     /// Only if it is still as it was when this etag was read
     #[arg(long)]
@@ -175,7 +177,7 @@ impl Delete {
 #[derive(Args, Debug)]
 pub(crate) struct KillSwitch {
     /// The flag
-    #[arg(value_parser = name::flag)]
+    #[arg(value_parser = name::flag, add = ArgValueCandidates::new(complete::flags))]
     flag: String,
     /// Why, for those who wonder
     #[arg(long, value_name = "TEXT", default_value_t)]

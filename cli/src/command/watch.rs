@@ -1,14 +1,19 @@
 //! `phasegate release watch` and `wait`: until a goal, with an exit code for scripts.
 
-use super::release::{Filter, standing};
+use super::{
+    live,
+    release::{Filter, standing},
+};
 use crate::{
+    complete,
     failure::Failure,
     name::{self, id},
-    output::{Output, event, note, release},
-    time,
+    output::{Form, Output, event, note, release},
+    screen, time,
 };
 use chrono::{DateTime, Utc};
 use clap::{Args, ValueEnum};
+use clap_complete::engine::ArgValueCandidates;
 use phasegate_api::v1::{self, ReleaseState};
 use phasegate_client::{Client, Error, Position, ReleaseUpdate, ReleasesUpdate};
 use std::{fmt, time::Duration};
@@ -27,14 +32,14 @@ pub(crate) enum Goal {
 
 /// How far a release is from a goal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Distance {
+pub(super) enum Distance {
     Reached,
     Ahead,
     OutOfReach,
 }
 
 impl Goal {
-    fn distance(self, release: &v1::Release) -> Distance {
+    pub(super) fn distance(self, release: &v1::Release) -> Distance {
         let reached = match self {
             Self::Over => release.end_time.is_some(),
             Self::Succeeded => release.state() == ReleaseState::Succeeded,
@@ -47,7 +52,7 @@ impl Goal {
         }
     }
 
-    fn missed(self, release: &v1::Release) -> Failure {
+    pub(super) fn missed(self, release: &v1::Release) -> Failure {
         let standing = release::standing(release, time::local_now());
         Failure::EndedOtherwise(format!(
             "{} is over and did not get to be {self}: {standing}",
@@ -69,7 +74,7 @@ impl fmt::Display for Goal {
 #[derive(Args, Debug)]
 pub(crate) struct Watch {
     /// The release; all that match the filter if it is left out
-    #[arg(value_parser = name::release)]
+    #[arg(value_parser = name::release, add = ArgValueCandidates::new(complete::unfinished))]
     release: Option<String>,
     /// Stop as soon as this is so; exits with 3 if it cannot become so any more
     #[arg(long, value_enum, requires = "release", default_value = "over")]
@@ -84,17 +89,17 @@ pub(crate) struct Watch {
 impl Watch {
     pub(crate) async fn run(self, client: &Client, output: Output) -> Result<(), Failure> {
         let Self { release, until, timeout, filter } = self;
-        let watched = async {
-            match release {
-                Some(name) if filter.is_empty() => watch_one(client, name, until, output).await,
-                Some(_) => {
-                    let text = "one release is watched, or all that match a filter";
-                    Err(Failure::Usage(text.to_owned()))
-                }
-                None => watch_all(client, filter.of_wire(), output).await,
+        let is_drawn = output.form == Form::Human && screen::is_possible();
+        match release {
+            Some(_) if !filter.is_empty() => {
+                let text = "one release is watched, or all that match a filter";
+                Err(Failure::Usage(text.to_owned()))
             }
-        };
-        bounded(timeout, watched).await
+            // It leaves what was last seen behind, also when the time is up.
+            Some(name) if is_drawn => Box::pin(live::follow(client, &name, until, timeout)).await,
+            Some(name) => bounded(timeout, watch_one(client, name, until, output)).await,
+            None => bounded(timeout, watch_all(client, filter.of_wire(), output)).await,
+        }
     }
 }
 
@@ -106,8 +111,12 @@ async fn bounded(
     let Some(limit) = limit else { return work.await };
     match timeout_at(Instant::now() + limit, work).await {
         Ok(done) => done,
-        Err(_) => Err(Failure::TimedOut(format!("stopped after {}", time::span(limit)))),
+        Err(_) => Err(timed_out(limit)),
     }
+}
+
+pub(super) fn timed_out(limit: Duration) -> Failure {
+    Failure::TimedOut(format!("stopped after {}", time::span(limit)))
 }
 
 async fn watch_one(
@@ -117,11 +126,15 @@ async fn watch_one(
     output: Output,
 ) -> Result<(), Failure> {
     let mut watch = client.watch_release(&name);
+    let mut lost = false;
     let mut view = View::default();
     while let Some(update) = watch.next().await {
         let update = update?;
         if let ReleaseUpdate::Interrupted(error) = &update {
-            interrupted(error);
+            lost |= interrupted(error);
+        }
+        if let ReleaseUpdate::Resumed = &update {
+            resumed(&mut lost);
         }
         if let ReleaseUpdate::Restarted(error) = &update {
             restarted(error);
@@ -150,6 +163,7 @@ pub(crate) fn message(update: ReleaseUpdate) -> Option<v1::WatchReleaseResponse>
         }
         ReleaseUpdate::Bookmark { .. }
         | ReleaseUpdate::Interrupted(_)
+        | ReleaseUpdate::Resumed
         | ReleaseUpdate::Restarted(_)
         | _ => return None,
     };
@@ -158,13 +172,23 @@ pub(crate) fn message(update: ReleaseUpdate) -> Option<v1::WatchReleaseResponse>
     Some(v1::WatchReleaseResponse { revision, store_id, server_time, release, events })
 }
 
-/// Says that a stream broke, unless that is how streams end.
-fn interrupted(error: &Error) {
+/// Says that a stream broke, unless that is how streams end. Whether it was said.
+pub(super) fn interrupted(error: &Error) -> bool {
     use phasegate_client::Reason;
-    if error.reason == Reason::ServerDraining {
-        note("note: the server is stopping; waiting for it");
-    } else if error.reason != Reason::StreamExpired {
-        note(&format!("note: the connection was lost ({error}); going on"));
+    if error.reason == Reason::StreamExpired {
+        return false;
+    }
+    match error.reason == Reason::ServerDraining {
+        true => note("note: the server is stopping; waiting for it"),
+        false => note(&format!("note: the connection was lost ({error}); going on")),
+    }
+    true
+}
+
+/// Says that a stream which was lost is back.
+fn resumed(lost: &mut bool) {
+    if std::mem::take(lost) {
+        note("note: connected again, nothing was missed");
     }
 }
 
@@ -210,6 +234,7 @@ async fn watch_all(
     output: Output,
 ) -> Result<(), Failure> {
     let mut watch = client.watch_releases(filter);
+    let mut lost = false;
     while let Some(update) = watch.next().await {
         match update? {
             ReleasesUpdate::Snapshot { releases, position, server_time } => {
@@ -230,7 +255,8 @@ async fn watch_all(
                     output.change(change, || changed(change, now))?;
                 }
             }
-            ReleasesUpdate::Interrupted(error) => interrupted(&error),
+            ReleasesUpdate::Interrupted(error) => lost |= interrupted(&error),
+            ReleasesUpdate::Resumed => resumed(&mut lost),
             ReleasesUpdate::Restarted(error) => restarted(&error),
             ReleasesUpdate::Bookmark { .. } | _ => {}
         }
@@ -256,7 +282,7 @@ fn changed(change: &v1::ReleaseChange, now: DateTime<Utc>) -> String {
 #[derive(Args, Debug)]
 pub(crate) struct Wait {
     /// The release
-    #[arg(value_parser = name::release)]
+    #[arg(value_parser = name::release, add = ArgValueCandidates::new(complete::unfinished))]
     release: String,
     /// What to wait for; exits with 3 if it cannot become so any more
     #[arg(long, value_enum, default_value = "over")]

@@ -10,8 +10,9 @@ use crate::{
     document,
     failure::Failure,
     json::{self, yaml},
+    screen::Colours,
 };
-use anstream::AutoStream;
+use anstream::{AutoStream, ColorChoice};
 use clap::{Args, ValueEnum};
 use std::io::{self, Write as _};
 
@@ -87,6 +88,15 @@ impl Output {
             Form::Json => print(&format!("{}\n", json::value(message))),
             Form::Yaml => print(&format!("---\n{}", yaml(&json::value(message)))),
         }
+    }
+}
+
+/// Whether stdout gets colours: what `--color` says, else NO_COLOR, CLICOLOR_FORCE, TERM, and whether
+/// it is a terminal.
+pub(crate) fn colours() -> Colours {
+    match AutoStream::choice(&io::stdout()) {
+        ColorChoice::Never => Colours::Hidden,
+        ColorChoice::Auto | ColorChoice::AlwaysAnsi | ColorChoice::Always => Colours::Shown,
     }
 }
 

@@ -102,7 +102,7 @@ fn doing(release: &v1::Release, phase: &v1::PhaseStatus, now: DateTime<Utc>) -> 
 
 /// The guards of a phase that have not passed. Which of them must is in the pipeline's copy, if the
 /// release has it.
-fn owing(release: &v1::Release, phase: &v1::PhaseStatus) -> Vec<String> {
+pub(crate) fn owing(release: &v1::Release, phase: &v1::PhaseStatus) -> Vec<String> {
     let template = release
         .pipeline_snapshot
         .as_ref()
@@ -132,7 +132,7 @@ pub(crate) fn state(state: ReleaseState) -> &'static str {
     }
 }
 
-fn short_state(state: ReleaseState) -> &'static str {
+pub(crate) fn short_state(state: ReleaseState) -> &'static str {
     match state {
         ReleaseState::AwaitingApproval => "awaiting approval",
         ReleaseState::AwaitingWindow => "awaiting window",
@@ -183,7 +183,7 @@ pub(crate) fn row(release: &v1::Release) -> String {
     phases.collect::<Vec<_>>().join("   ")
 }
 
-fn sign(state: PhaseState) -> &'static str {
+pub(crate) fn sign(state: PhaseState) -> &'static str {
     match state {
         PhaseState::Pending | PhaseState::Unspecified => "○",
         PhaseState::AwaitingApproval => "?",
@@ -200,7 +200,7 @@ fn sign(state: PhaseState) -> &'static str {
 pub(crate) const LEGEND: &str = "○ to come   ? awaits approval   … awaits its window   ◐ baking   \
                                  ‖ paused   ✓ done   » skipped   ✗ ended here   – never reached";
 
-fn phase_state(state: PhaseState) -> &'static str {
+pub(crate) fn phase_state(state: PhaseState) -> &'static str {
     match state {
         PhaseState::Unspecified => "unknown",
         PhaseState::Pending => "to come",

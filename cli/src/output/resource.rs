@@ -59,7 +59,7 @@ fn rule_row(targeting: Option<&v1::TargetingRule>, answer: String) -> [String; 3
 }
 
 /// Who a rule means.
-fn targets(rule: &v1::TargetingRule) -> String {
+pub(crate) fn targets(rule: &v1::TargetingRule) -> String {
     let mut parts = Vec::new();
     if !rule.environments.is_empty() {
         parts.push(format!("in {}", rule.environments.join(" or ")));
@@ -203,7 +203,7 @@ fn approvals(requirement: &v1::ApprovalRequirement) -> String {
     text
 }
 
-fn windows(windows: &v1::ReleaseWindows) -> String {
+pub(crate) fn windows(windows: &v1::ReleaseWindows) -> String {
     let spans = windows
         .weekly
         .iter()
