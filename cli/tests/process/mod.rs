@@ -17,8 +17,16 @@ impl Server {
     /// Starts it with further arguments, and waits until it says where it listens: then its store
     /// is loaded. Errors go to the stderr of the test.
     pub(crate) fn start<A: AsRef<OsStr>>(arguments: impl IntoIterator<Item = A>) -> Self {
+        Self::start_at("127.0.0.1:0", arguments)
+    }
+
+    /// The same at an address, for those that come back.
+    pub(crate) fn start_at<A: AsRef<OsStr>>(
+        listen: &str,
+        arguments: impl IntoIterator<Item = A>,
+    ) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_phasegate"))
-            .args(["serve", "--listen", "127.0.0.1:0", "--log", "error"])
+            .args(["serve", "--listen", listen, "--log", "error"])
             .args(arguments)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
