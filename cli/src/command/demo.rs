@@ -109,7 +109,10 @@ impl Demo {
         let url = format!("http://{address}");
         let ann = Client::connect(&url).principal("ann").await?;
         let bob = Client::connect(&url).principal("bob").await?;
-        print(&format!("A server listens on {url}, on a durable store of its own.\n\n"))?;
+        print(&format!(
+            "A server listens on {url}, on a durable store of its own. Open that in a browser to see \
+             what follows.\n\n"
+        ))?;
         for (name, outcome) in apply::apply(&ann, &samples()?).await? {
             print(&format!("  {name}: {}\n", outcome.in_words()))?;
         }
@@ -225,8 +228,10 @@ fn where_next(url: &str, release: &str) -> String {
     format!(
         "\nThe server goes on at {url} until Ctrl-C. Try:\n\n  \
          PHASEGATE_ADDRESS={url} cargo run --release -- release events {}\n  \
+         open {url}/releases/{} in a browser\n  \
          grpcurl -plaintext -d '{{\"name\":\"{release}\"}}' {} phasegate.v1.ReleaseService/GetRelease\n  \
          read README.md (a first release of your own), docs/tutorial.md (a week in a second)\n",
+        id(release),
         id(release),
         url.trim_start_matches("http://"),
     )
