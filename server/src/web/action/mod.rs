@@ -96,7 +96,7 @@ impl Verb {
 pub(super) fn menu(moment: &Moment, release: &Release) -> Markup {
     html! {
         details.menu id="menu" {
-            summary aria-label="Actions" title="Actions" { "⋯" }
+            summary id="actions" aria-label="Actions" title="Actions" { "⋯" }
             ul {
                 @for verb in Verb::ALL {
                     li {

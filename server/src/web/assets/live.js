@@ -94,9 +94,18 @@
   let attempts = 0;
   let heard = performance.now();
 
-  // What has the focus, what is open and where tables are scrolled to stays so.
+  // How an element is found again in what takes its place: by its id, or by where it leads.
+  function selector(element) {
+    if (element.id) return `#${CSS.escape(element.id)}`;
+    const href = element.getAttribute('href');
+    return href === null ? null : `a[href="${CSS.escape(href)}"]`;
+  }
+
+  // What has the focus, what is open and what is typed stays so.
   function swap(section, html) {
-    const focused = section.contains(document.activeElement) ? document.activeElement.id : '';
+    const active = section.contains(document.activeElement) ? document.activeElement : null;
+    const focused = active && selector(active);
+    const [start, end] = [active?.selectionStart, active?.selectionEnd];
     const open = [...section.querySelectorAll('details[open][id]')].map((details) => details.id);
     const typed = new Map([...section.querySelectorAll('input[id]:not([type=hidden]), textarea[id], select[id]')]
       .map((field) => [field.id, field.value]));
@@ -109,7 +118,11 @@
       const field = document.getElementById(id);
       if (field) field.value = value;
     }
-    if (focused) document.getElementById(focused)?.focus({ preventScroll: true });
+    if (active) {
+      const same = focused && section.querySelector(focused);
+      (same || document.getElementById('main')).focus({ preventScroll: true });
+      if (same && typeof start === 'number') same.setSelectionRange(start, end);
+    }
     localize(section);
   }
 
