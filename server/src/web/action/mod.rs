@@ -106,7 +106,7 @@ pub(super) fn menu(moment: &Moment, release: &Release) -> Markup {
                                     href=(href(release, verb)) data-dialog { (verb.label()) }
                             }
                             Err(why) => {
-                                span.off role="link" aria-disabled="true" id={ "do-" (verb.slug()) } {
+                                span.off role="link" aria-disabled="true" tabindex="0" id={ "do-" (verb.slug()) } {
                                     (verb.label()) span.sub.block { (why) }
                                 }
                             }

@@ -282,7 +282,7 @@
       menu.querySelector('summary').focus();
     } else if (menu.open && (event.key === 'ArrowDown' || event.key === 'ArrowUp')) {
       event.preventDefault();
-      const items = [...menu.querySelectorAll('summary, li a')];
+      const items = [...menu.querySelectorAll('summary, li > *')];
       const step = event.key === 'ArrowDown' ? 1 : items.length - 1;
       items[(items.indexOf(document.activeElement) + step) % items.length].focus();
     }
