@@ -229,6 +229,8 @@
       dialog.innerHTML = await response.text();
       localize(dialog);
       dialog.querySelector('[role=alert]')?.scrollIntoView({ block: 'nearest' });
+      // What had the focus is gone with the form that was refused.
+      dialog.querySelector('[autofocus], [data-close]')?.focus();
     } catch {
       if (button) button.disabled = false;
       let problem = form.querySelector('.unsent');
@@ -259,6 +261,11 @@
     for (const menu of document.querySelectorAll('details.menu[open]')) {
       if (!menu.contains(event.target)) menu.removeAttribute('open');
     }
+  });
+
+  // The second half of a double click may meet a form that has just come. It decides nothing.
+  dialog.addEventListener('click', (event) => {
+    if (event.detail > 1 && event.target.closest('button')) event.preventDefault();
   });
 
   dialog.addEventListener('submit', (event) => {
