@@ -72,6 +72,12 @@ pub(super) async fn stream(
     let Some(view) = View::parse(&path, query.as_deref()) else {
         return refused::no_such_page().await.into_response();
     };
+    // Else the browser would come back at once, and see the connection come and go.
+    if site.api.draining().is_cancelled() {
+        let text = "The server is stopping.";
+        let refusal = refused::page(StatusCode::SERVICE_UNAVAILABLE, "Not available", text);
+        return refusal.into_response();
+    }
     let Ok(slot) = site.streams.clone().try_acquire_owned() else {
         let text = "Too many pages are open; this one does not follow by itself.";
         return refused::page(StatusCode::TOO_MANY_REQUESTS, "Too many", text).into_response();
