@@ -5,7 +5,7 @@ use super::{
     action::FRAGMENT,
     change,
     flags::{answer_to_nobody, depends, environments, kind},
-    page::{Chrome, Moment, Page, Region, document},
+    page::{Chrome, Moment, Page, Place, Region, document},
     refused,
     release::{chip, waits},
     time,
@@ -304,10 +304,11 @@ fn dialog(
     refusal: Option<&Status>,
 ) -> Response {
     let shown = Moment::now(site, Viewer::of(headers)).and_then(|moment| {
-        let content = dialog_content(find(&moment, id)?, switch, refusal);
+        let flag = find(&moment, id)?;
         if headers.contains_key(FRAGMENT) {
-            return Ok(content);
+            return Ok(dialog_content(flag, switch, refusal, Place::Dialog));
         }
+        let content = dialog_content(flag, switch, refusal, Place::Page);
         let body = html! { section.narrow.card { (content) } };
         Ok(document("Kill switch", &Chrome::Full(&moment), &body))
     });
@@ -318,14 +319,14 @@ fn dialog(
     }
 }
 
-fn dialog_content(flag: &Flag, switch: Switch, refusal: Option<&Status>) -> Markup {
+fn dialog_content(flag: &Flag, switch: Switch, refusal: Option<&Status>, place: Place) -> Markup {
     let (action, label) = match switch {
         Switch::Kill => ("kill", "Kill"),
         Switch::Revive => ("revive", "Lift kill switch"),
     };
     html! {
         form method="post" action={ "/flags/" (flag.id) "/" (action) } {
-            h2 id="dialog-title" { (label) " " (flag.id) }
+            (place.heading(&html! { (label) " " (flag.id) }))
             @if let Some(refusal) = refusal { (refused::words(refusal)) }
             @match switch {
                 Switch::Kill => {

@@ -108,7 +108,7 @@ fn row(moment: &Moment, flag: &Flag) -> Markup {
                 }
                 @for place in places.iter().take(ENVIRONMENTS_MAX) {
                     span.answer { strong { (place) } ": " (short(&answer_to_nobody(moment, flag, active, Some(place))))
-                        @if depends(flag, active, place) { span.sub { " *" } } }
+                        @if depends(flag, active, place) { span.sub { " *" } } } " "
                 }
                 @if places.len() > ENVIRONMENTS_MAX { span.sub { "and " (places.len() - ENVIRONMENTS_MAX) " more" } }
             }

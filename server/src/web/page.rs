@@ -171,6 +171,25 @@ pub(super) enum Chrome<'a> {
     Bare,
 }
 
+/// Where a form is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    /// In a dialog over a page.
+    Dialog,
+    /// On a page of its own.
+    Page,
+}
+
+impl Place {
+    /// The heading of the form: that of its page, or one below that of the page behind.
+    pub(super) fn heading(self, text: &Markup) -> Markup {
+        match self {
+            Self::Dialog => html! { h2 id="dialog-title" { (text) } },
+            Self::Page => html! { h1 { (text) } },
+        }
+    }
+}
+
 /// A page that does not change by itself.
 pub(super) fn document(title: &str, chrome: &Chrome<'_>, body: &Markup) -> Markup {
     framed(title, chrome, body, None)

@@ -1,7 +1,10 @@
 //! The dialogs: in sentences what will happen, a reason, and a button that says what it does.
 
 use super::{Attempt, Offer, Verb, offer};
-use crate::web::{page::Moment, refused, time, words};
+use crate::web::{
+    page::{Moment, Place},
+    refused, time, words,
+};
 use maud::{Markup, html};
 use phasegate_engine::{
     id::PhaseId,
@@ -15,11 +18,12 @@ pub(super) fn content(
     release: &Release,
     verb: Verb,
     attempt: &Attempt<'_>,
+    place: Place,
 ) -> Markup {
     let offered = offer(moment, release, verb);
     html! {
         form method="post" action={ "/releases/" (release.id()) "/" (verb.slug()) } {
-            h2 id="dialog-title" { (verb.label()) " " (release.proposal.flag) }
+            (place.heading(&html! { (verb.label()) " " (release.proposal.flag) }))
             @if let Some(refusal) = attempt.refused { (refused::words(refusal)) }
             @match &offered {
                 Ok(offer) => { (form(moment, release, verb, offer, attempt)) }

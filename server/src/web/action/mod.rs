@@ -5,7 +5,7 @@ mod offer;
 
 use super::{
     Site,
-    page::{Chrome, Moment, document},
+    page::{Chrome, Moment, Place, document},
     refused, release,
     viewer::Viewer,
 };
@@ -190,11 +190,11 @@ fn answer(
     let code = attempt.refused.map_or(StatusCode::OK, |refused| refused::code(refused.code()));
     let shown = Moment::now(site, Viewer::of(headers)).and_then(|moment| {
         let release = release::find(&moment, id)?;
-        let content = dialog::content(&moment, release, verb, attempt);
+        let content = |place| dialog::content(&moment, release, verb, attempt, place);
         if headers.contains_key(FRAGMENT) {
-            return Ok(content);
+            return Ok(content(Place::Dialog));
         }
-        let body = html! { section.narrow.card { (content) } };
+        let body = html! { section.narrow.card { (content(Place::Page)) } };
         let title = format!("{} {}", verb.label(), release.proposal.flag);
         Ok(document(&title, &Chrome::Full(&moment), &body))
     });
