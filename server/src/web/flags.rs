@@ -84,7 +84,7 @@ pub(super) fn page(moment: &Moment, query: &Query) -> Page {
                 } }
                 tbody { @for flag in shown.items { (row(moment, flag)) } }
             }
-            p.hint { "What a caller gets of whom nothing is known; * means that others differ, by rules." }
+            p.hint { "What somebody gets of whom nothing is known. * By rules, others get something else." }
             (shown.nav("Previous", "Next", |page| query.href(page)))
         }
     };
@@ -112,11 +112,11 @@ fn row(moment: &Moment, flag: &Flag) -> Markup {
                 }
                 @if places.len() > ENVIRONMENTS_MAX { span.sub { "and " (places.len() - ENVIRONMENTS_MAX) " more" } }
             }
-            td { @match &flag.pipeline {
+            td.along { @match &flag.pipeline {
                 Some(pipeline) => { a href={ "/pipelines/" (pipeline) } { (pipeline) } }
                 None => { span.sub { "none" } }
             } }
-            td { @match active {
+            td.state { @match active {
                 Some(release) => { a href={ "/releases/" (release.id()) } { (chip(release.state())) } }
                 None => { span.sub { "none" } }
             } }

@@ -263,7 +263,8 @@ fn row(release: &Release, now: Timestamp) -> Markup {
             td.waits { (release::waits(release, now)) }
             td.who {
                 span { (proposal.creator) }
-                span.sub { (time::ago(proposal.create_time, now)) " along " (proposal.pipeline.id) }
+                span.sub { (time::ago(proposal.create_time, now)) }
+                span.sub { "along " (proposal.pipeline.id) }
             }
         }
     }

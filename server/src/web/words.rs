@@ -139,7 +139,7 @@ pub(super) fn exposure(release: &Release) -> Exposure {
 }
 
 /// Who has a change in an environment that no phase governs.
-pub(super) const EXEMPT: &str = "everyone, ungoverned";
+pub(super) const EXEMPT: &str = "everyone, not governed by the pipeline";
 
 /// Adds whom a rule means. Who has everyone needs no more.
 fn add(exposure: &mut Exposure, rule: &TargetingRule) {

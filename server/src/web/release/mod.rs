@@ -158,7 +158,7 @@ fn waiting(release: &Release, phase: PhaseIndex, wait: &Wait, now: Timestamp) ->
         Wait::Approval { expires } => html! {
             "awaiting approval: " (missing(release, phase))
             @if let Some(expires) = expires {
-                ". Fails in " (time::left(*expires, now)) ", " (time::clock(*expires, now)) ", without"
+                ". Without, it fails in " (time::left(*expires, now)) ", " (time::clock(*expires, now))
             }
             "."
         },
