@@ -34,7 +34,8 @@ const LOOKS = {
   'in the light': {},
   // Other colours, nothing else.
   'in the dark': { colorScheme: 'dark', rules: ['color-contrast'] },
-  'on a phone': { viewport: { width: 360, height: 740 } },
+  // Another layout: one page of each kind.
+  'on a phone': { viewport: { width: 360, height: 740 }, few: true },
 };
 
 /** Everything that axe-core finds wrong with what is shown now, by all rules or by some. */
@@ -47,12 +48,13 @@ async function check(person, what, rules) {
   assert.deepEqual(found, [], what);
 }
 
-for (const [look, { rules, ...options }] of Object.entries(LOOKS)) {
+for (const [look, { rules, few, ...options }] of Object.entries(LOOKS)) {
   test(`every page is accessible ${look}`, async ({ person }) => {
     const ann = await person({ ...options, name: 'ann' });
-    const pages = ['/releases?state=all', '/releases?text=nothing', ...Object.values(releases).map((id) => `/releases/${id}`),
+    const shown = few ? [releases.approval] : Object.values(releases);
+    const pages = ['/releases?state=all', '/releases?text=nothing', ...shown.map((id) => `/releases/${id}`),
       '/flags', `/flags/${releases.baking}?environment=staging&context=targetingKey%3Duser-1`, `/flags/${releases.aborted}`,
-      '/flags/idle/release', `/flags/${releases.baking}/release`, '/pipelines', '/pipelines/standard', '/caller', `/releases/${releases.baking}/abort`];
+      `/flags/${releases.baking}/release`, '/pipelines', '/pipelines/standard', '/caller', `/releases/${releases.baking}/abort`];
     for (const path of pages) {
       await ann.go(path);
       await check(ann, path, rules);
@@ -70,13 +72,15 @@ for (const [look, { rules, ...options }] of Object.entries(LOOKS)) {
     await dan.$('.menu summary').click();
     await check(dan, 'the open menu', rules);
     await open(releases.approval, 'Approve');
-    await open(releases.approval, 'Reject');
-    await open(releases.approval, 'Full roll out');
-    await open(releases.window, 'Override window');
-    await open(releases.paused, 'Unpause');
-    await open(releases.baking, 'Pause');
-    await open(releases.baking, 'Skip');
-    await open(releases.baking, 'Adjust bake');
+    if (!few) {
+      await open(releases.approval, 'Reject');
+      await open(releases.approval, 'Full roll out');
+      await open(releases.window, 'Override window');
+      await open(releases.paused, 'Unpause');
+      await open(releases.baking, 'Pause');
+      await open(releases.baking, 'Skip');
+      await open(releases.baking, 'Adjust bake');
+    }
     await open(releases.baking, 'Abort');
     dan.expectsRefusal(400);
     await dan.$('dialog form').evaluate((form) => { form.noValidate = true; });

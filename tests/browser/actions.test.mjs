@@ -145,7 +145,7 @@ test('an abort names the environments that lose the change, and is final', async
   const ann = await at(await person({ name: 'ann' }), await underWay(server, 'standard'));
   const dialog = await ann.choose('Abort');
   const text = await dialog.innerText();
-  assert.match(text, /goes back to what it answered before, in one step, in dev \(everyone \(not governed by the pipeline\)\), staging \(everyone\)/);
+  assert.match(text, /goes back to what it answered before, in one step, in dev \(everyone, not governed by the pipeline\), staging \(everyone\)/);
   assert.match(text, /This is final/);
   await dialog.getByLabel('Reason').fill('wrong flag');
   await ann.confirm('Abort');

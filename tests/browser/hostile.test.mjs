@@ -1,7 +1,5 @@
 // What others write is text, what other sites send is refused, and every answer says how it may be used.
 import assert from 'node:assert/strict';
-import { once } from 'node:events';
-import { request } from 'node:http';
 import { stage } from './stage.mjs';
 import { PLAIN, all, underWay } from './world.mjs';
 
@@ -88,23 +86,12 @@ test('markup that somebody wrote is shown as what it is, everywhere, and never r
   assert.equal(await ann.$('img[src=x]').count(), 0);
 });
 
-/** A request as another program makes it: any header can be written. */
-async function ask(server, path, { method = 'GET', headers = {}, body } = {}) {
-  const asked = request({ host: '127.0.0.1', port: server.port, path, method, headers });
-  asked.end(body);
-  const [answer] = await once(asked, 'response');
-  answer.setEncoding('utf8');
-  let text = '';
-  for await (const part of answer) text += part;
-  return { status: answer.statusCode, headers: answer.headers, text };
-}
-
 const FORM = { 'content-type': 'application/x-www-form-urlencoded' };
 
 test('a change that another site sends is refused', async ({ server }) => {
   const id = await underWay(server, 'plain');
   const own = `http://127.0.0.1:${server.port}`;
-  const post = (headers) => ask(server, `/releases/${id}/pause`, { method: 'POST', headers: { ...FORM, ...headers }, body: 'reason=x' });
+  const post = (headers) => server.ask(`/releases/${id}/pause`, { method: 'POST', headers: { ...FORM, ...headers }, body: 'reason=x' });
   for (const headers of [
     {}, { origin: 'https://evil.example' }, { origin: 'null' }, { origin: `http://localhost:${server.port}` },
     { 'sec-fetch-site': 'cross-site', origin: own }, { 'sec-fetch-site': 'same-site' }, { 'sec-fetch-site': 'none' },
@@ -138,10 +125,10 @@ test('a form on another site, sent by a real browser, is refused', async ({ serv
 
 test('a name that is not the server\'s is refused, for reading too', async ({ server }) => {
   for (const host of ['rebound.example', `rebound.example:${server.port}`, '10.0.0.1']) {
-    const answer = await ask(server, '/releases', { headers: { host } });
+    const answer = await server.ask('/releases', { headers: { host } });
     assert.equal(answer.status, 403, host);
   }
-  assert.equal((await ask(server, '/releases', { headers: { host: `localhost:${server.port}` } })).status, 200);
+  assert.equal((await server.ask('/releases', { headers: { host: `localhost:${server.port}` } })).status, 200);
 });
 
 test('looking at anything changes nothing', async ({ server }) => {
@@ -150,20 +137,20 @@ test('looking at anything changes nothing', async ({ server }) => {
   const paths = [...actions.map((action) => `/releases/${id}/${action}?reason=x`), `/flags/${id}/kill?reason=x`, `/flags/${id}/revive`,
     `/flags/${id}/release?step=trigger&answers=x`, `/releases/${id}`, '/releases'];
   const before = await server.release(id);
-  for (const path of paths) assert.equal((await ask(server, path)).status, 200, path);
+  for (const path of paths) assert.equal((await server.ask(path)).status, 200, path);
   assert.deepEqual(await server.release(id), before);
 });
 
 test('every answer carries the headers that keep a page to itself', async ({ server }) => {
   const id = await underWay(server, 'plain');
-  const { text } = await ask(server, '/releases');
+  const { text } = await server.ask('/releases');
   const [script] = /\/assets\/live\.js\?\w+/.exec(text);
   const [style] = /\/assets\/style\.css\?\w+/.exec(text);
   const paths = { '/releases': 200, [`/releases/${id}`]: 200, [`/releases/${id}/abort`]: 200, '/flags': 200, [`/flags/${id}`]: 200,
     [`/flags/${id}/release`]: 200, '/pipelines': 200, '/pipelines/plain': 200, '/caller': 200, '/': 307, '/nothing': 404,
     '/releases/nothing': 404, '/flags/nothing': 404, '/assets/nothing': 404, [script]: 200, [style]: 200 };
   for (const [path, status] of Object.entries(paths)) {
-    const { headers, status: found } = await ask(server, path);
+    const { headers, status: found } = await server.ask(path);
     assert.equal(found, status, path);
     const policy = headers['content-security-policy'];
     assert.match(policy, /default-src 'self'/, path);
