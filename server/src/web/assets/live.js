@@ -199,16 +199,27 @@
   addEventListener('online', follow);
   addEventListener('offline', lost);
   addEventListener('pagehide', () => source?.close());
+  // Back from where browsers keep pages as they were.
+  addEventListener('pageshow', (event) => {
+    if (event.persisted) follow();
+  });
 
   // --- dialogs ---
 
   let opener = null;
 
+  // What goes into a dialog. A page that says no comes with a frame around it.
+  async function content(response) {
+    const template = document.createElement('template');
+    template.innerHTML = await response.text();
+    return (template.content.querySelector('main') ?? template).innerHTML;
+  }
+
   async function show(href) {
     try {
       const response = await fetch(href, { headers: { 'x-phasegate-fragment': '1' } });
       if (response.redirected) return location.assign(href);
-      dialog.innerHTML = await response.text();
+      dialog.innerHTML = await content(response);
       localize(dialog);
       if (!dialog.open) dialog.showModal();
     } catch {
@@ -226,7 +237,7 @@
         body: new URLSearchParams(new FormData(form)),
       });
       if (response.status === 204) return dialog.close();
-      dialog.innerHTML = await response.text();
+      dialog.innerHTML = await content(response);
       localize(dialog);
       dialog.querySelector('[role=alert]')?.scrollIntoView({ block: 'nearest' });
       // What had the focus is gone with the form that was refused.
