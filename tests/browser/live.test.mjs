@@ -169,3 +169,14 @@ test('the page of a flag and of a pipeline follow too', async ({ server, person 
   await isSame(ann);
   await isSame(bob);
 });
+
+test('a page that the browser had put aside follows again', async ({ server, person }) => {
+  const id = await underWay(server, 'plain');
+  const ann = await person();
+  await open(ann, `/releases/${id}`);
+  await ann.page.evaluate(() => dispatchEvent(new PageTransitionEvent('pagehide', { persisted: true })));
+  await server.pg('release', 'pause', id, '--as', 'bob');
+  await ann.page.evaluate(() => dispatchEvent(new PageTransitionEvent('pageshow', { persisted: true })));
+  await ann.sees('#standing', 'paused by bob');
+  await isSame(ann);
+});

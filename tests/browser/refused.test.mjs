@@ -1,7 +1,7 @@
 // An action that is refused because somebody was faster: in words, in the dialog, and without harm.
 import assert from 'node:assert/strict';
 import { stage } from './stage.mjs';
-import { GATED, PLAIN, STANDARD, all, awaitingApproval, underWay } from './world.mjs';
+import { GATED, PLAIN, STANDARD, all, awaitingApproval, gate, underWay } from './world.mjs';
 
 const { test } = stage({ setUp: (server) => server.apply(all(STANDARD, PLAIN, GATED)) });
 
@@ -119,4 +119,19 @@ test('what is wrong in a field is said in the dialog', async ({ server, person }
   await dialog.getByLabel('Reason').fill('wrong flag');
   await ann.confirm('Abort');
   await ann.sees('#standing', 'Aborted');
+});
+
+test('a dialog of what is gone says so, and is no page inside a page', async ({ server, person }) => {
+  await server.apply(gate('gone', 'plain'));
+  const ann = await person({ name: 'ann' });
+  ann.expectsRefusal(404);
+  await ann.go('/flags/gone');
+  await ann.$('#do-kill').click();
+  const dialog = await ann.dialogNow();
+  await server.pg('delete', 'flags/gone', '--as', 'bob');
+  await ann.button('Kill', dialog).click();
+  await ann.sees('dialog[open]', 'flags/gone does not exist');
+  assert.equal(await dialog.locator('header, nav, main').count(), 0);
+  await dialog.getByRole('link', { name: 'To the releases' }).click();
+  await ann.sees('h1', 'Releases');
 });
