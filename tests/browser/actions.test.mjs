@@ -50,7 +50,7 @@ test('rejecting says what it takes back, wants a reason, and ends the release', 
   const bob = await at(await person({ name: 'bob' }), await awaitingApproval(server));
   const dialog = await bob.choose('Reject');
   assert.match(await dialog.innerText(), /Rejects phase prod-eu and ends the release\./);
-  assert.match(await dialog.innerText(), /goes back to what it answered before, in one step, in dev \(.*\), staging \(everyone\)/);
+  assert.match(await dialog.innerText(), /goes back to what it answered before, in one step, in dev, staging/);
   await bob.button('Reject', dialog).click();
   assert.ok(await dialog.getByLabel('Reason').evaluate((field) => field.matches(':user-invalid, :invalid')));
   await dialog.getByLabel('Reason').fill('not before the sale');
@@ -145,7 +145,7 @@ test('an abort names the environments that lose the change, and is final', async
   const ann = await at(await person({ name: 'ann' }), await underWay(server, 'standard'));
   const dialog = await ann.choose('Abort');
   const text = await dialog.innerText();
-  assert.match(text, /goes back to what it answered before, in one step, in dev \(everyone, not governed by the pipeline\), staging \(everyone\)/);
+  assert.match(text, /goes back to what it answered before, in one step, in dev, staging/);
   assert.match(text, /This is final/);
   await dialog.getByLabel('Reason').fill('wrong flag');
   await ann.confirm('Abort');

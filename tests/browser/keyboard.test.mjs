@@ -144,7 +144,7 @@ test('a flag is killed, asked and released by keyboard', async ({ server, person
   await walk(ann, 'Tab', 'Trigger a release');
   await press(ann, 'Enter');
   await ann.sees('h1', 'Trigger a release of typed');
-  await walk(ann, 'Tab', 'answers');
+  await walk(ann, 'Tab', 'new-answers');
   await press(ann, 'Control+A');
   await ann.page.keyboard.type('featureGate: {defaultValue: true}');
   await walk(ann, 'Tab', 'Show the plan');
