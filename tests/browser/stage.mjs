@@ -70,7 +70,8 @@ export class Server {
 
   pgWith(input, ...args) {
     return new Promise((resolve, reject) => {
-      const env = { ...process.env, PHASEGATE_ADDRESS: this.url };
+      const foreign = Object.entries(process.env).filter(([key]) => !key.startsWith('PHASEGATE_'));
+      const env = { ...Object.fromEntries(foreign), PHASEGATE_ADDRESS: this.url };
       const child = execFile(PROGRAM, args, { env, timeout: PATIENCE }, (error, stdout, stderr) => {
         if (error) reject(new Error(`phasegate ${args.join(' ')}: ${stderr || error.message}`));
         else resolve(stdout);

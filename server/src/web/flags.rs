@@ -34,10 +34,9 @@ pub(super) struct Query {
 
 impl Query {
     fn matches(&self, flag: &Flag) -> bool {
+        let part = self.text.to_lowercase();
         let pipeline = flag.pipeline.as_ref().map_or("", |pipeline| pipeline.as_str());
-        [flag.id.as_str(), &flag.description, pipeline]
-            .iter()
-            .any(|text| contains(text, &self.text))
+        [flag.id.as_str(), &flag.description, pipeline].iter().any(|text| contains(text, &part))
     }
 
     /// The address of the list with this filter and another page.

@@ -4,7 +4,8 @@
 //! anew, and the regions that differ are sent. A slow reader misses steps in between and never the
 //! last one. What every step was is in the event log, which is one of the regions.
 //!
-//! `regions` carries `{now, version, regions: [{id, hash, html}]}` and `clock` carries `{now}`.
+//! `regions` carries `{now, version, title, regions: [{id, hash, html}]}`, `clock` carries `{now}`, and
+//! `gone` carries `{text}`: what is looked at is not there any more, and nothing follows.
 
 use super::{
     Site,
@@ -29,7 +30,7 @@ use tokio::{
     sync::OwnedSemaphorePermit,
     time::{Instant, sleep, sleep_until},
 };
-use tonic::Status;
+use tonic::{Code, Status};
 
 /// A page that changes all the time is sent so often.
 const PAUSE: Duration = Duration::from_millis(250);
@@ -62,6 +63,17 @@ struct Clock {
     now: i64,
 }
 
+#[derive(Serialize)]
+struct Gone {
+    text: String,
+}
+
+/// An event that carries a value. None, and a word in the log, if it cannot be written.
+fn event(name: &str, value: impl Serialize) -> Option<Event> {
+    let written = Event::default().event(name).json_data(value);
+    written.inspect_err(|error| tracing::error!(%error, name, "an event cannot be written")).ok()
+}
+
 /// Opens a stream of a view.
 pub(super) async fn stream(
     State(site): State<Site>,
@@ -87,9 +99,6 @@ pub(super) async fn stream(
         Ok(moment) => moment,
         Err(refusal) => return refused::of_api(&refusal),
     };
-    if let Err(refusal) = view.page(&first).await {
-        return refused::of_api(&refusal);
-    }
     Sse::new(events(site, view, first, slot)).into_response()
 }
 
@@ -106,7 +115,7 @@ fn events(
         let mut head = driver.head();
         let mut sent = BTreeMap::new();
         let mut seen = None;
-        let mut clock = Timestamp::EPOCH;
+        let (mut clock, mut spoke) = (Timestamp::EPOCH, Instant::now());
         let mut over = pin!(sleep(LIFETIME));
         let draining = site.api.draining();
         yield Ok(Event::default().retry(RETRY).comment("live"));
@@ -118,18 +127,20 @@ fn events(
             let fresh = if newest == seen { Ok(None) } else { changed(&view, &moment, &mut sent).await };
             seen = newest;
             match fresh {
-                // What is looked at is gone, and the browser learns so when it comes back.
+                Err(refusal) if is_gone(&refusal) => {
+                    let gone = Gone { text: refusal.message().to_owned() };
+                    if let Some(event) = event("gone", gone) {
+                        yield Ok(event);
+                    }
+                    return;
+                }
+                // The server stops, or the log was cut while it was read: the browser comes back.
                 Err(_) => return,
                 Ok(None) => {}
                 Ok(Some(regions)) => {
-                    clock = moment.now;
-                    match Event::default().event("regions").json_data(&regions) {
-                        Ok(event) => yield Ok(event),
-                        Err(error) => {
-                            tracing::error!(%error, "a page cannot be written as JSON");
-                            return;
-                        }
-                    }
+                    (clock, spoke) = (moment.now, Instant::now());
+                    let Some(event) = event("regions", regions) else { return };
+                    yield Ok(event);
                 }
             }
             let resume = Instant::now() + PAUSE;
@@ -143,12 +154,13 @@ fn events(
                     }
                     () = sleep(beat) => {
                         let now = driver.now();
-                        if !driver.is_rehearsal() || now != clock {
-                            clock = now;
-                            let event = Event::default().event("clock");
-                            if let Ok(event) = event.json_data(Clock { now: now.as_millis() }) {
-                                yield Ok(event);
-                            }
+                        // Nothing to say is said too, or the browser would think nobody is there.
+                        if now != clock || spoke.elapsed() >= HEARTBEAT {
+                            (clock, spoke) = (now, Instant::now());
+                            let Some(event) = event("clock", Clock { now: now.as_millis() }) else {
+                                return;
+                            };
+                            yield Ok(event);
                         }
                     }
                     () = &mut over => return,
@@ -158,6 +170,11 @@ fn events(
             sleep_until(resume).await;
         }
     }
+}
+
+/// True if there is nothing to look at, and will not be.
+fn is_gone(refusal: &Status) -> bool {
+    matches!(refusal.code(), Code::NotFound | Code::InvalidArgument)
 }
 
 /// The regions that differ from what was sent; none if none does.
@@ -182,4 +199,68 @@ async fn changed(
     }
     let (now, version) = (moment.now.as_millis(), super::assets::version());
     Ok(Some(Regions { now, version, title: page.title, regions }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        clock::ManualClock,
+        driver::{self, Driver, StoreId},
+        grpc::Api,
+        store::memory::{self, Disk},
+        watch::{self, Watches},
+    };
+    use futures_util::StreamExt as _;
+    use phasegate_engine::targeting::Bucketing;
+    use std::sync::Arc;
+
+    /// A server's pages over an empty store, whose clock stands still.
+    fn site() -> (Driver, Site) {
+        let store = memory::open(&Disk::new(), StoreId::fresh()).unwrap();
+        let clock = Arc::new(ManualClock::new(Timestamp::from_millis(1)));
+        let driver = Driver::start(Box::new(store), clock, driver::Config::default()).unwrap();
+        let api = Api::new(Bucketing::default());
+        let watches = Watches::new(driver.handle().clone(), watch::Config::default());
+        api.open(driver.handle().clone(), watches);
+        (driver, Site::new(api, &[]))
+    }
+
+    /// The kinds of the events of a page, in the time that tokio's own clock takes for them.
+    async fn events_of(site: &Site, path: &str, count: usize) -> Vec<(String, Duration)> {
+        let began = Instant::now();
+        let (path, query) = (Path(path.to_owned()), RawQuery(None));
+        let response = stream(State(site.clone()), path, query, HeaderMap::new()).await;
+        assert_eq!(response.status(), StatusCode::OK);
+        let mut body = response.into_body().into_data_stream();
+        let mut events = Vec::new();
+        while events.len() < count
+            && let Some(bytes) = body.next().await
+        {
+            let text = String::from_utf8(bytes.unwrap().to_vec()).unwrap();
+            let kind = text.lines().find_map(|line| line.strip_prefix("event: "));
+            events.extend(kind.map(|kind| (kind.to_owned(), began.elapsed())));
+        }
+        events
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_rehearsal_that_stands_still_is_heard_of_every_ten_seconds() {
+        let (_driver, site) = site();
+        let events = events_of(&site, "releases", 3).await;
+        let kinds: Vec<&str> = events.iter().map(|(kind, _)| kind.as_str()).collect();
+        assert_eq!(kinds, ["regions", "clock", "clock"]);
+        let (first, second) = (events[1].1 - events[0].1, events[2].1 - events[1].1);
+        for pause in [first, second] {
+            assert!(pause >= HEARTBEAT && pause <= HEARTBEAT + REHEARSAL_HEARTBEAT, "{pause:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_not_there_is_said_to_be_gone_and_nothing_follows() {
+        let (_driver, site) = site();
+        let events = events_of(&site, "flags/none", 2).await;
+        assert_eq!(events.len(), 1, "{events:?}");
+        assert_eq!(events[0].0, "gone");
+    }
 }

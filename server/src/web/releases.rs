@@ -12,7 +12,7 @@ use phasegate_engine::{
     time::Timestamp,
 };
 use serde::{Deserialize, Deserializer};
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 /// Which releases, and which page of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -86,7 +86,18 @@ impl Tab {
 }
 
 impl Query {
-    /// Whether a release matches, its state left aside.
+    /// The same, as texts are searched for it.
+    fn small_letters(&self) -> Self {
+        Self {
+            flag: self.flag.to_lowercase(),
+            pipeline: self.pipeline.to_lowercase(),
+            who: self.who.to_lowercase(),
+            text: self.text.to_lowercase(),
+            ..*self
+        }
+    }
+
+    /// Whether a release matches what is in small letters, its state left aside.
     fn matches(&self, release: &Release) -> bool {
         let proposal = &release.proposal;
         let labels = || proposal.labels.iter().flat_map(|(key, value)| [&**key, &**value]);
@@ -128,20 +139,23 @@ impl Query {
 
 /// The list as of a moment.
 pub(super) fn page(moment: &Moment, query: &Query) -> Page {
-    let found: Vec<&Arc<Release>> =
-        moment.state.releases_before(None).filter(|release| query.matches(release)).collect();
-    let count = |tab: Tab| found.iter().filter(|release| tab.has(release.state())).count();
-    let counts = Tab::ALL.map(|(tab, _, _)| count(tab));
-    let mut listed: Vec<&Arc<Release>> =
-        found.iter().copied().filter(|release| query.state.has(release.state())).collect();
-    // Stable: newest first among equals.
-    listed.sort_by_key(|release| urgency(release.state()));
+    // There may be many: one pass over all of them. Newest first among equally urgent ones.
+    let mut counts: BTreeMap<ReleaseState, usize> = BTreeMap::new();
+    let mut by_urgency: BTreeMap<u8, Vec<&Arc<Release>>> = BTreeMap::new();
+    let parts = query.small_letters();
+    for release in moment.state.releases_before(None).filter(|release| parts.matches(release)) {
+        let state = release.state();
+        *counts.entry(state).or_default() += 1;
+        if query.state.has(state) {
+            by_urgency.entry(urgency(state)).or_default().push(release);
+        }
+    }
+    let listed: Vec<&Arc<Release>> = by_urgency.into_values().flatten().collect();
     let shown = Shown::of(&listed, query.page);
-    let waiting = moment
-        .state
-        .all_unfinished()
-        .filter(|release| release.state() == ReleaseState::AwaitingApproval)
-        .count();
+    let in_tab = |tab: Tab| {
+        counts.iter().filter(|(state, _)| tab.has(**state)).map(|(_, count)| count).sum::<usize>()
+    };
+    let (waiting, counts) = (in_tab(Tab::Approval), Tab::ALL.map(|(tab, _, _)| in_tab(tab)));
     Page {
         title: if waiting > 0 { format!("({waiting}) Releases") } else { "Releases".to_owned() },
         regions: vec![
@@ -152,9 +166,9 @@ pub(super) fn page(moment: &Moment, query: &Query) -> Page {
     }
 }
 
-/// Whether a text has a part, however either is capitalised.
+/// Whether a text, however it is capitalised, has a part, which is in small letters.
 pub(super) fn contains(text: &str, part: &str) -> bool {
-    part.is_empty() || text.to_lowercase().contains(&part.to_lowercase())
+    part.is_empty() || text.to_lowercase().contains(part)
 }
 
 /// What needs a person comes first, what is over last.

@@ -398,13 +398,14 @@ async fn a_page_of_what_is_not_there_is_not_found() {
         "/flags/none",
         "/flags/none/release",
         "/pipelines/none",
-        "/live/releases/none",
         "/live/none",
         "/nothing",
     ] {
         let status = browser.get(path).await.status;
         assert!(matches!(status, 404 | 400), "{path}: {status}");
     }
+    let gone = browser.follow("/releases/none").await.next("gone").await.unwrap();
+    assert_eq!(gone["text"], "releases/none does not exist");
     let large = "x".repeat(3 << 20);
     let large = browser.post("/flags/checkout/release", &[("answers", &large)]).await;
     assert_eq!(large.status, 413);

@@ -163,6 +163,15 @@
     attempts = 0;
   }
 
+  // What this page shows is not there any more, so there is nothing to come back for.
+  function gone(text) {
+    source.close();
+    delete body.dataset.live;
+    connection.hidden = false;
+    body.classList.add('stale');
+    set(connection, `You see what was here before: ${text}.`);
+  }
+
   function follow() {
     clearTimeout(retry);
     source?.close();
@@ -176,6 +185,7 @@
     };
     source.addEventListener('regions', hear(receive));
     source.addEventListener('clock', hear((message) => setNow(message.now)));
+    source.addEventListener('gone', hear((message) => gone(message.text)));
     source.onerror = () => {
       lost();
       again();
