@@ -170,6 +170,16 @@ test('the page of a flag and of a pipeline follow too', async ({ server, person 
   await isSame(bob);
 });
 
+test('a page of what is deleted says so, and keeps what was there', async ({ server, person }) => {
+  const ann = await person();
+  await server.apply(gate('passing', 'plain'));
+  await open(ann, '/flags/passing');
+  await server.pg('delete', 'flags/passing');
+  await ann.sees('#connection', 'You see what was here before: flags/passing does not exist');
+  await ann.sees('#head', 'passing');
+  await isSame(ann);
+});
+
 test('a page that the browser had put aside follows again', async ({ server, person }) => {
   const id = await underWay(server, 'plain');
   const ann = await person();

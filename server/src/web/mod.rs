@@ -21,7 +21,7 @@
 //! Everything works as plain pages and forms; the script adds live updates and dialogs. Nothing is
 //! fetched from elsewhere, nothing is inline, and everything is escaped by its template.
 //!
-//! What is deliberately absent: authentication (see [`viewer`]), editing of pipelines, and any rule
+//! What is deliberately absent: authentication (see `viewer`), editing of pipelines, and any rule
 //! about releases.
 
 mod action;

@@ -158,7 +158,7 @@ fn waiting(release: &Release, phase: PhaseIndex, wait: &Wait, now: Timestamp) ->
         Wait::Approval { expires } => html! {
             "awaiting approval: " (missing(release, phase))
             @if let Some(expires) = expires {
-                ". Without, it fails in " (time::left(*expires, now)) ", " (time::clock(*expires, now))
+                ". The release fails in " (time::left(*expires, now)) ", " (time::clock(*expires, now)) ", unless they come"
             }
             "."
         },
