@@ -8,6 +8,7 @@ use super::{
     page::{Chrome, Moment, Page, Place, Region, document},
     refused,
     release::{chip, waits},
+    releases::newest_first,
     time,
     viewer::Viewer,
     words,
@@ -200,8 +201,9 @@ fn answer_words(flag: &Flag, active: Option<&Release>, answer: &Answer) -> Marku
 }
 
 fn releases(moment: &Moment, flag: &Flag) -> Markup {
-    let of_flag = moment.state.releases_before(None).filter(|r| r.proposal.flag == flag.id);
+    let of_flag = moment.state.releases().filter(|r| r.proposal.flag == flag.id);
     let (unfinished, over): (Vec<&Arc<Release>>, Vec<_>) = of_flag.partition(|r| !r.is_over());
+    let (unfinished, over) = (newest_first(unfinished), newest_first(over));
     html! {
         h2 { "Releases" }
         @if unfinished.is_empty() && over.is_empty() { p { "None yet." } }

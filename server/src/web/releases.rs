@@ -12,7 +12,7 @@ use phasegate_engine::{
     time::Timestamp,
 };
 use serde::{Deserialize, Deserializer};
-use std::{collections::BTreeMap, sync::Arc};
+use std::{cmp::Reverse, collections::BTreeMap, sync::Arc};
 
 /// Which releases, and which page of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -139,18 +139,18 @@ impl Query {
 
 /// The list as of a moment.
 pub(super) fn page(moment: &Moment, query: &Query) -> Page {
-    // There may be many: one pass over all of them. Newest first among equally urgent ones.
+    // There may be many: one pass over all of them, in whatever order is quickest.
     let mut counts: BTreeMap<ReleaseState, usize> = BTreeMap::new();
     let mut by_urgency: BTreeMap<u8, Vec<&Arc<Release>>> = BTreeMap::new();
     let parts = query.small_letters();
-    for release in moment.state.releases_before(None).filter(|release| parts.matches(release)) {
+    for release in moment.state.releases().filter(|release| parts.matches(release)) {
         let state = release.state();
         *counts.entry(state).or_default() += 1;
         if query.state.has(state) {
             by_urgency.entry(urgency(state)).or_default().push(release);
         }
     }
-    let listed: Vec<&Arc<Release>> = by_urgency.into_values().flatten().collect();
+    let listed: Vec<&Arc<Release>> = by_urgency.into_values().flat_map(newest_first).collect();
     let shown = Shown::of(&listed, query.page);
     let in_tab = |tab: Tab| {
         counts.iter().filter(|(state, _)| tab.has(**state)).map(|(_, count)| count).sum::<usize>()
@@ -169,6 +169,12 @@ pub(super) fn page(moment: &Moment, query: &Query) -> Page {
 /// Whether a text, however it is capitalised, has a part, which is in small letters.
 pub(super) fn contains(text: &str, part: &str) -> bool {
     part.is_empty() || text.to_lowercase().contains(part)
+}
+
+/// Releases by creation.
+pub(super) fn newest_first(mut releases: Vec<&Arc<Release>>) -> Vec<&Arc<Release>> {
+    releases.sort_by_cached_key(|release| Reverse(release.proposal.created));
+    releases
 }
 
 /// What needs a person comes first, what is over last.
