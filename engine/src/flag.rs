@@ -53,6 +53,16 @@ impl Spec {
             Self::Config(_) => FlagKind::DynamicConfig,
         }
     }
+
+    /// Whom its rules are for, in order.
+    pub fn targeting(&self) -> impl Iterator<Item = &TargetingRule> {
+        let (gate, config) = match self {
+            Self::Gate(rules) => (Some(&rules.rules), None),
+            Self::Config(rules) => (None, Some(&rules.rules)),
+        };
+        let gate = gate.into_iter().flatten().map(|rule| &rule.targeting);
+        gate.chain(config.into_iter().flatten().map(|rule| &rule.targeting))
+    }
 }
 
 /// The kill switch of a flag.

@@ -25,6 +25,7 @@ pub mod apply;
 pub mod command;
 pub mod deadline;
 pub mod decide;
+pub mod environment;
 pub mod event;
 pub mod flag;
 pub mod id;
