@@ -28,6 +28,7 @@ pub mod decide;
 pub mod environment;
 pub mod event;
 pub mod flag;
+pub mod flagd;
 pub mod id;
 pub mod pipeline;
 pub mod plan;

@@ -153,8 +153,6 @@ fn inside_share(
     if rule.share == BasisPoints::ALL {
         return true;
     }
-    let Some(attribute) = Attribute::of(attributes, &rule.bucket_by) else { return false };
-    let unit = attribute.text();
-    // All anonymous callers would share the one bucket of the empty text and flip together.
-    !unit.is_empty() && bucket(bucketing, salt, &unit) < rule.share.get()
+    let unit = Attribute::of(attributes, &rule.bucket_by).and_then(Attribute::unit);
+    unit.is_some_and(|unit| bucket(bucketing, salt, &unit) < rule.share.get())
 }

@@ -7,7 +7,8 @@ mod condition;
 mod evaluate;
 
 pub use bucket::{Bucketing, Salt, TOTAL, bucket, hash, share_of};
-pub use condition::Literal;
+pub use condition::{Literal, NOT_AN_ATTRIBUTE_NAME, is_attribute_name};
+pub(crate) use condition::{UNIT_NUMBER_LIMIT, VERSION_BYTES_MAX};
 pub use evaluate::{Answer, Context, Exposure, Why, evaluate, exposure};
 
 use crate::{
@@ -58,22 +59,23 @@ pub struct TargetingRule {
     pub conditions: Vec<Condition>,
     /// Share of the contexts that are left.
     pub share: BasisPoints,
-    /// The attribute whose hash decides about the share.
+    /// The attribute whose hash decides about the share: a text that is not empty, or a whole
+    /// number below 10^15 in size. Anything else counts as missing.
     pub bucket_by: Arc<str>,
 }
 
 /// One test of one attribute of the context.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Condition {
-    /// Top-level key of the context.
+    /// Top-level key of the context, see [`is_attribute_name`].
     pub attribute: Arc<str>,
     /// What it is held against.
     pub test: Test,
 }
 
-/// How an attribute is compared. Strings are taken as they are, numbers and booleans as their
-/// shortest JSON text; arrays, objects and null count as missing. A missing attribute passes
-/// `NotIn` and `NotExists` and nothing else.
+/// How an attribute is compared. Arrays, objects and null count as missing, and so does an attribute
+/// whose name is none, see [`is_attribute_name`]. A missing attribute passes `NotIn` and `NotExists`
+/// and nothing else.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Test {
     /// Equal to one of these: a string to the same text, a number or a boolean to a value that
@@ -81,11 +83,11 @@ pub enum Test {
     In(Vec<Arc<str>>),
     /// The opposite of `In`.
     NotIn(Vec<Arc<str>>),
-    /// One of these is a prefix.
+    /// A text of which one of these is a prefix; anything but a text fails.
     StartsWith(Vec<Arc<str>>),
-    /// One of these is a suffix.
+    /// A text of which one of these is a suffix; anything but a text fails.
     EndsWith(Vec<Arc<str>>),
-    /// One of these is a substring.
+    /// A text of which one of these is a part; anything but a text fails.
     Contains(Vec<Arc<str>>),
     /// The attribute is there.
     Exists,
@@ -95,9 +97,10 @@ pub enum Test {
     Less(Number),
     /// A number not below this one.
     GreaterOrEqual(Number),
-    /// A SemVer 2.0.0 version below this one; anything else fails.
+    /// A text of at most 250 bytes that is a SemVer 2.0.0 version below this one; anything else
+    /// fails.
     SemverLess(semver::Version),
-    /// A SemVer 2.0.0 version not below this one.
+    /// The same, and not below this one.
     SemverGreaterOrEqual(semver::Version),
 }
 
