@@ -14,6 +14,9 @@ const FILES: &[&str] = &[
     "phasegate/v1/release_service.proto",
     "phasegate/v1/errors.proto",
     "phasegate/rehearsal/v1/clock.proto",
+    "flagd/sync/v1/sync.proto",
+    "flagd/evaluation/v1/evaluation.proto",
+    "flagd/evaluation/v2/evaluation.proto",
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {

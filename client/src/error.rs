@@ -146,6 +146,8 @@ reasons! {
     ServerDraining,
     /// The server cannot write now: it is starting, or its disk is full.
     StoreReadOnly,
+    /// The flags of an environment would not fit into a message.
+    FlagSetTooLarge,
     /// A defect of the server; its log has `metadata["incident"]`.
     Internal,
 }

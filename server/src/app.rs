@@ -17,6 +17,7 @@ pub use exit::{Error, ExitCode};
 use crate::{
     clock::{Clock, ManualClock, SystemClock},
     config::{ClockSource, Config, Data},
+    delivery::Delivery,
     driver::Driver,
     grpc::{Api, Health, Offer},
     store::{self, Store, StoreId},
@@ -117,12 +118,16 @@ impl App {
         };
         let health = Health::new(offer).await;
         let api = Api::new(self.config.bucketing);
+        let drain_over = self.config.watch.drain_over;
+        let delivery = Delivery::new(api.clone(), self.config.delivery.clone(), drain_over);
         let transport = Transport::start(
             self.listener,
             &self.config,
             Front {
-                routes: api.routes(offer, &health),
-                pages: Site::new(api.clone(), &self.config.page_hosts).routes(),
+                routes: delivery.add_to(api.routes(offer, &health)).prepare(),
+                pages: delivery
+                    .http()
+                    .merge(Site::new(api.clone(), &self.config.page_hosts).routes()),
             },
         );
         tracing::info!(address = %self.address, "listening");

@@ -1,8 +1,9 @@
 //! Configuration: a plain struct with documented defaults, and the check that refuses what is not
 //! safe or makes no sense. Reading it from flags, files or the environment is somebody else's work.
 
-use crate::{driver, watch};
+use crate::{delivery, driver, watch};
 pub use phasegate_engine::{
+    id::EnvironmentId,
     targeting::Bucketing,
     time::{Span, Timestamp},
 };
@@ -33,6 +34,8 @@ pub struct Config {
     pub driver: driver::Config,
     /// Limits and times of watches.
     pub watch: watch::Config,
+    /// How applications follow flags.
+    pub delivery: delivery::Config,
     /// How the server stops.
     pub drain: Drain,
     /// How many connections are served at once; more are closed as they come. Default 4096.
@@ -116,6 +119,7 @@ impl Config {
             bucketing: Bucketing::default(),
             driver: driver::Config::default(),
             watch: watch::Config::default(),
+            delivery: delivery::Config::default(),
             drain: Drain::default(),
             connections_max: 4096,
             page_hosts: Vec::new(),
@@ -145,8 +149,22 @@ impl Config {
             "drain.limit",
             "at least drain.notice and watch.drain_over together",
         )?;
-        require(self.connections_max > 0, "connections_max", "at least 1")
+        require(self.connections_max > 0, "connections_max", "at least 1")?;
+        require(
+            self.delivery.origins.iter().all(|origin| is_origin(origin)),
+            "delivery.origins",
+            "origins as browsers write them, such as https://app.example.com or http://localhost:3000",
+        )
     }
+}
+
+/// A scheme, a host and perhaps a port, as RFC 6454 (section 6.2) has it; never `*` or `null`.
+fn is_origin(text: &str) -> bool {
+    let authority = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+    authority.is_some_and(|authority| {
+        let written = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "-.:[]".contains(c);
+        !authority.is_empty() && authority.chars().all(written)
+    })
 }
 
 #[cfg(test)]
@@ -188,5 +206,12 @@ mod tests {
         assert_eq!(requests, Err("driver.retention.requests".into()));
         assert_eq!(check(|c| c.drain.limit = Duration::ZERO), Err("drain.limit".into()));
         assert_eq!(check(|c| c.connections_max = 0), Err("connections_max".into()));
+        for bad in ["*", "null", "app.example.com", "https://app.example.com/", "https://A.example"] {
+            let origins = check(|c| c.delivery.origins = vec![bad.to_owned()]);
+            assert_eq!(origins, Err("delivery.origins".into()), "{bad}");
+        }
+        for good in ["https://app.example.com", "http://localhost:3000", "http://[::1]:1"] {
+            assert_eq!(check(|c| c.delivery.origins = vec![good.to_owned()]), Ok(()), "{good}");
+        }
     }
 }

@@ -141,6 +141,13 @@ pub fn evaluate_flag(request: v1::EvaluateFlagRequest) -> Result<EvaluateFlag, R
     fields.finish(parsed)
 }
 
+/// Parses the context of a remote evaluation; an absent one has no attributes.
+pub fn evaluation_context(context: Option<prost_types::Struct>) -> Result<Object, Rejected> {
+    let mut fields = Fields::default();
+    let context = fields.object("context", context.unwrap_or_default(), CONTEXT_BYTES_MAX);
+    fields.finish(context)
+}
+
 /// What a listing, a flag or a release carries as its spec.
 pub(super) enum WireSpec {
     Gate(v1::GateSpec),

@@ -19,7 +19,7 @@ mod value;
 
 pub use answer::{Detail, answer_to_wire, events_to_wire, plan_to_wire, release_to_wire};
 pub use flag::{
-    EvaluateFlag, create_flag, delete_flag, evaluate_flag, flag_name, flag_to_wire,
+    EvaluateFlag, create_flag, delete_flag, evaluate_flag, evaluation_context, flag_name, flag_to_wire,
     set_kill_switch, update_flag,
 };
 pub use list::{
@@ -35,6 +35,7 @@ pub use release::{
     skip_phase, trigger_release, unpause_release, wait_release, watch_release, watch_releases,
 };
 pub use time::{span_to_wire, timestamp_to_wire};
+pub use value::object_to_wire;
 
 use phasegate_engine::{command::Action, id::RequestId};
 use std::sync::Arc;

@@ -106,7 +106,7 @@ fn json_bytes_of_text(text: &str) -> usize {
 }
 
 /// An object as the wire has it.
-pub(super) fn object_to_wire(object: &Object) -> prost_types::Struct {
+pub fn object_to_wire(object: &Object) -> prost_types::Struct {
     let member = |(key, value): (&Arc<str>, &Value)| (key.to_string(), value_to_wire(value));
     prost_types::Struct { fields: object.iter().map(member).collect() }
 }

@@ -5,7 +5,9 @@ use chrono::{DateTime, Utc};
 use clap::{Args, ValueEnum};
 use phasegate_server::{
     app::{self, App},
-    config::{Bucketing, ClockSource, Config, DEFAULT_PORT, Data, Span, Timestamp},
+    config::{
+        Bucketing, ClockSource, Config, DEFAULT_PORT, Data, EnvironmentId, Span, Timestamp,
+    },
 };
 use std::{
     future::Future,
@@ -47,7 +49,26 @@ pub(crate) struct Serve {
     #[arg(long = "page-host", value_name = "NAME")]
     page_hosts: Vec<String>,
     #[command(flatten)]
+    delivery: Delivery,
+    #[command(flatten)]
     log: Log,
+}
+
+/// How applications follow flags.
+#[derive(Args, Debug)]
+struct Delivery {
+    /// An environment that applications may ask for though no flag and no pipeline names it; may come
+    /// more than once
+    #[arg(long = "environment", value_name = "ID", value_parser = EnvironmentId::parse)]
+    environments: Vec<EnvironmentId>,
+    /// The environment of applications that select none
+    #[arg(long, env = "PHASEGATE_DEFAULT_ENVIRONMENT", value_name = "ID")]
+    #[arg(value_parser = EnvironmentId::parse)]
+    default_environment: Option<EnvironmentId>,
+    /// An origin, such as https://app.example.com, whose pages may ask for answers over OFREP; may
+    /// come more than once
+    #[arg(long = "ofrep-origin", value_name = "ORIGIN")]
+    ofrep_origins: Vec<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -121,6 +142,9 @@ impl Serve {
             }
         };
         config.page_hosts = self.page_hosts.clone();
+        config.delivery.environments = self.delivery.environments.clone();
+        config.delivery.default_environment = self.delivery.default_environment.clone();
+        config.delivery.origins = self.delivery.ofrep_origins.clone();
         config.bucketing = match self.bucketing {
             BucketingKind::V2 => Bucketing::V2,
             BucketingKind::V3 => Bucketing::V3,

@@ -29,6 +29,11 @@ pub use timeout::timeout;
 
 use crate::{driver::Handle, watch::Watches};
 use phasegate_api::{
+    flagd::{
+        evaluation::service_server::ServiceServer as EvaluationServer,
+        evaluation_v1::service_server::ServiceServer as EvaluationV1Server,
+        sync::flag_sync_service_server::FlagSyncServiceServer,
+    },
     rehearsal::clock_service_server::ClockServiceServer,
     v1::{
         flag_service_server::FlagServiceServer, pipeline_service_server::PipelineServiceServer,
@@ -70,7 +75,7 @@ struct Backend {
 /// Which services there are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Offer {
-    /// Those of `phasegate.v1`.
+    /// Those of `phasegate.v1`, and flagd's (see [`delivery`](crate::delivery)).
     Production,
     /// And `phasegate.rehearsal.v1.ClockService`, which moves the clock.
     Rehearsal,
@@ -83,10 +88,13 @@ impl Offer {
             FlagServiceServer::<Api>::NAME,
             PipelineServiceServer::<Api>::NAME,
             ReleaseServiceServer::<Api>::NAME,
+            FlagSyncServiceServer::<Api>::NAME,
+            EvaluationServer::<Api>::NAME,
+            EvaluationV1Server::<Api>::NAME,
             ClockServiceServer::<Api>::NAME,
         ];
         match self {
-            Self::Production => &ALL[..3],
+            Self::Production => &ALL[..6],
             Self::Rehearsal => ALL,
         }
     }
@@ -131,7 +139,7 @@ impl Api {
         self.draining.clone()
     }
 
-    /// All services that are on offer, and health and reflection of just these.
+    /// The services of `phasegate` that are on offer, and health and reflection of all that are.
     pub fn routes(&self, offer: Offer, health: &Health) -> Routes {
         let flags = FlagServiceServer::new(self.clone())
             .max_decoding_message_size(REQUEST_BYTES_MAX)
@@ -152,6 +160,6 @@ impl Api {
                 .max_encoding_message_size(RESPONSE_BYTES_MAX);
             routes = routes.add_service(clock);
         }
-        reflection::add_to(routes, offer).prepare()
+        reflection::add_to(routes, offer)
     }
 }

@@ -148,9 +148,10 @@ pub fn code(reason: ErrorReason) -> Code {
         | ErrorReason::ResourceInUse
         | ErrorReason::StoreReplaced => Code::FailedPrecondition,
         ErrorReason::RevisionCompacted | ErrorReason::RevisionInFuture => Code::OutOfRange,
-        ErrorReason::QueueFull | ErrorReason::SlowConsumer | ErrorReason::TooManyWatches => {
-            Code::ResourceExhausted
-        }
+        ErrorReason::QueueFull
+        | ErrorReason::SlowConsumer
+        | ErrorReason::TooManyWatches
+        | ErrorReason::FlagSetTooLarge => Code::ResourceExhausted,
         ErrorReason::StreamExpired | ErrorReason::ServerDraining | ErrorReason::StoreReadOnly => {
             Code::Unavailable
         }
@@ -200,6 +201,18 @@ pub fn both<C, T>(
 /// A resource that was asked for does not exist.
 pub fn not_found(resource: &Resource) -> Status {
     refused(Refusal::NotFound(resource.clone()))
+}
+
+/// Something that applications name, and that is not a resource of ours or no id at all.
+pub fn no_such(collection: &str, id: &str, message: String) -> Status {
+    Answer::new(ErrorReason::ResourceNotFound, message)
+        .with("resource", format!("{collection}/{id}"))
+        .into_status()
+}
+
+/// A set of flags is larger than clients take.
+pub fn flag_set_too_large(message: String) -> Status {
+    Answer::new(ErrorReason::FlagSetTooLarge, message).into_status()
 }
 
 /// Recovery is not finished.

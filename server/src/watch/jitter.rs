@@ -8,24 +8,24 @@ use std::{
 
 /// A source of random fractions.
 #[derive(Debug)]
-pub(super) struct Jitter {
+pub(crate) struct Jitter {
     seed: u64,
     drawn: AtomicU64,
 }
 
 impl Jitter {
     /// Seeded by the operating system.
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::seeded(RandomState::new().hash_one(0))
     }
 
     /// The same fractions for the same seed.
-    pub(super) fn seeded(seed: u64) -> Self {
+    pub(crate) fn seeded(seed: u64) -> Self {
         Self { seed, drawn: AtomicU64::new(0) }
     }
 
     /// A time from nothing up to this one.
-    pub(super) fn up_to(&self, time: Duration) -> Duration {
+    pub(crate) fn up_to(&self, time: Duration) -> Duration {
         let mut hasher = DefaultHasher::new();
         (self.seed, self.drawn.fetch_add(1, Ordering::Relaxed)).hash(&mut hasher);
         let drawn = hasher.finish();

@@ -30,6 +30,7 @@ mod tests;
 
 pub use config::Config;
 pub use entry::{Entry, approximate_bytes};
+pub(crate) use jitter::Jitter;
 pub use life::WatchEnd;
 pub use release::ReleaseItem;
 pub use releases::{Fate, ReleasesItem, Select};
@@ -40,7 +41,6 @@ use crate::{
     store::{LogQuery, StoreId},
 };
 use futures_util::Stream;
-use jitter::Jitter;
 use life::{Drain, Life};
 use phasegate_engine::{
     State,
