@@ -14,13 +14,14 @@ use phasegate_api::v1::{
 use phasegate_engine::{targeting::Bucketing, time::Timestamp};
 use phasegate_server::{
     clock::ManualClock,
-    driver::{self, Driver, StoreId},
+    delivery::{self, Delivery},
+    driver::{self, Driver, FlagSets, StoreId},
     grpc::Api,
     store::memory::{self, Disk},
     watch::{self, Watches},
     web::Site,
 };
-use std::{hint::black_box, sync::Arc};
+use std::{hint::black_box, sync::Arc, time::Duration};
 use tokio::runtime::Runtime;
 use tower::ServiceExt as _;
 
@@ -34,7 +35,8 @@ fn main() {
     for releases in [100, 10_000] {
         // Kept to the end, or the writer stops.
         let (_driver, api) = runtime.block_on(filled(releases));
-        let site = Site::new(api.clone(), &[]);
+        let delivery = Delivery::new(api.clone(), delivery::Config::default(), Duration::ZERO);
+        let site = Site::new(delivery, &[]);
         let mut group = criterion.benchmark_group(format!("{releases} releases"));
         let list = || v1::ListReleasesRequest { page_size: PAGE, ..Default::default() };
         group.bench_function(BenchmarkId::from_parameter("ListReleases, the baseline"), |bench| {
@@ -73,7 +75,9 @@ async fn page(site: &Site, path: &str) -> usize {
 async fn filled(releases: usize) -> (Driver, Api) {
     let store = memory::open(&Disk::new(), StoreId::fresh()).expect("a new store opens");
     let clock = Arc::new(ManualClock::new(START));
-    let driver = Driver::start(Box::new(store), clock, driver::Config::default());
+    // More flags than fit into one message of 4 MiB.
+    let config = driver::Config { flag_sets: FlagSets { bytes_max: None }, ..Default::default() };
+    let driver = Driver::start(Box::new(store), clock, config);
     let driver = driver.expect("an empty store is read");
     let api = Api::new(Bucketing::default());
     let watches = Watches::new(driver.handle().clone(), watch::Config::default());

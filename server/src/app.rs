@@ -125,9 +125,7 @@ impl App {
             &self.config,
             Front {
                 routes: delivery.add_to(api.routes(offer, &health)).prepare(),
-                pages: delivery
-                    .http()
-                    .merge(Site::new(api.clone(), &self.config.page_hosts).routes()),
+                pages: delivery.http().merge(Site::new(delivery, &self.config.page_hosts).routes()),
             },
         );
         tracing::info!(address = %self.address, "listening");

@@ -142,9 +142,10 @@ fn the_server_s_rooms_depend_downwards_only() {
             "store",
             &["crate::driver", "crate::watch", "crate::grpc", "crate::app", "tonic::", "v1::"],
         ),
-        ("driver", &["crate::web", "crate::grpc", "crate::app", "tonic::", "phasegate_api"]),
-        ("watch", &["crate::web", "crate::grpc", "crate::app", "tonic::", "phasegate_api"]),
-        ("grpc", &["crate::app", "crate::web", "sled"]),
+        ("driver", &["crate::web", "crate::delivery", "crate::grpc", "crate::app", "tonic::", "phasegate_api"]),
+        ("watch", &["crate::web", "crate::delivery", "crate::grpc", "crate::app", "tonic::", "phasegate_api"]),
+        ("grpc", &["crate::app", "crate::web", "crate::delivery", "sled"]),
+        ("delivery", &["crate::app", "crate::web", "crate::store", "sled"]),
         ("web", &["crate::app", "crate::store", "sled"]),
     ];
     for path in files(".rs") {

@@ -20,7 +20,7 @@ mod condition;
 mod logic;
 mod size;
 
-pub use size::bytes_max;
+pub use size::{bytes_max, flag_bytes_max};
 
 use crate::{
     flag::{Flag, Spec},

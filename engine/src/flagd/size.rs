@@ -6,7 +6,9 @@ use super::{
     logic::Whole,
 };
 use crate::{
+    State,
     flag::{Flag, Rule, Rules, Spec},
+    id::FlagId,
     release::Proposal,
     targeting::{Salt, TargetingRule},
 };
@@ -30,6 +32,14 @@ pub fn bytes_max(flag: &Flag, release: Option<&Proposal>) -> usize {
         FRAME + id + phase + covered + spec_bytes(flag, &release.change, prefix)
     });
     FRAME + flag.id.as_str().len() + settled + release
+}
+
+/// The same for a flag of a state, whichever of its unfinished releases is active; zero if there is no
+/// such flag.
+pub fn flag_bytes_max(state: &State, id: &FlagId) -> usize {
+    let Some(flag) = state.flag(id) else { return 0 };
+    let releases = state.unfinished(id).map(|release| bytes_max(flag, Some(&release.proposal)));
+    releases.max().unwrap_or_else(|| bytes_max(flag, None))
 }
 
 /// The rules of a spec, its variants with their values, and one mention more of each.

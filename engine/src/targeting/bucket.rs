@@ -17,6 +17,16 @@ pub enum Bucketing {
     V3,
 }
 
+impl Bucketing {
+    /// Its name: `v2` or `v3`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::V2 => "v2",
+            Self::V3 => "v3",
+        }
+    }
+}
+
 /// Buckets in all, so that one of them is one basis point.
 pub const TOTAL: u32 = 10_000;
 

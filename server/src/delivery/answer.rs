@@ -1,12 +1,12 @@
 //! What a flag answers, in the words of OpenFeature.
 
-use super::refusal::Refusal;
+use super::{flag_set, refusal::Refusal};
 use phasegate_engine::{
     State,
     flag::{Flag, FlagKind},
     flagd,
     id::{EnvironmentId, FlagId},
-    targeting::{Bucketing, Context, Why, evaluate},
+    targeting::{Bucketing, Context, Exposure, Why, evaluate},
     value::{Object, Value},
 };
 
@@ -101,6 +101,10 @@ fn answer_of(state: &State, flag: &Flag, asker: Asker<'_>) -> Answer {
     let reason = if flagd::depends_on_context(flag, active, environment) {
         match &answer.why {
             Why::Disabled => Reason::Static,
+            // No rule of the change matched, but one of a phase led to it.
+            Why::Default if matches!(answer.exposed, Some(Exposure::Phase(_))) => {
+                Reason::TargetingMatch
+            }
             Why::Default => Reason::Default,
             Why::TargetingMatch(_) => Reason::TargetingMatch,
             Why::Split(_) => Reason::Split,
@@ -109,7 +113,9 @@ fn answer_of(state: &State, flag: &Flag, asker: Asker<'_>) -> Answer {
         Reason::Static
     };
     let variant = flagd::variant(&answer, active);
-    let metadata = flagd::metadata(flag, active);
+    // That of the set too, as providers that evaluate in process have it.
+    let mut metadata = flag_set::metadata(environment, bucketing);
+    metadata.extend(flagd::metadata(flag, active));
     Answer { value: answer.value, variant, reason, metadata }
 }
 

@@ -1,5 +1,6 @@
 //! What can be set about delivery.
 
+use crate::driver::FLAG_SET_BYTES_MAX;
 use phasegate_engine::id::EnvironmentId;
 use std::time::Duration;
 
@@ -24,8 +25,8 @@ pub struct Config {
     /// The age at which a stream ends; up to a tenth is added or taken off at random. Default 1 h:
     /// this spreads streams over servers.
     pub lifetime: Duration,
-    /// A set with more bytes than this, as JSON, is not sent. Default 4 MiB less 64 KiB, because
-    /// clients of gRPC refuse messages above 4 MiB unless told otherwise.
+    /// A set with more bytes than this, as JSON, is not sent. Default [`FLAG_SET_BYTES_MAX`]; the
+    /// writer refuses what would lead here.
     pub set_bytes_max: usize,
 }
 
@@ -39,7 +40,7 @@ impl Default for Config {
             pause: Duration::from_millis(50),
             keep_alive: Duration::from_secs(20),
             lifetime: Duration::from_secs(3600),
-            set_bytes_max: (4 << 20) - (64 << 10),
+            set_bytes_max: FLAG_SET_BYTES_MAX,
         }
     }
 }

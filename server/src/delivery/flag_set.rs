@@ -163,12 +163,8 @@ impl FlagSet {
 /// What a set says of itself, over every protocol: flat, and the same until the server is started
 /// otherwise, because providers mix it into the metadata of each flag.
 pub(super) fn metadata(environment: &EnvironmentId, bucketing: Bucketing) -> Object {
-    let generation = match bucketing {
-        Bucketing::V2 => "v2",
-        Bucketing::V3 => "v3",
-    };
     Object::from([
-        ("bucketing".into(), Value::String(generation.into())),
+        ("bucketing".into(), Value::String(bucketing.as_str().into())),
         ("flagSetId".into(), Value::String(environment.as_str().into())),
     ])
 }

@@ -68,6 +68,11 @@ impl Delivery {
         Self { api, config, hub }
     }
 
+    /// What it works over.
+    pub fn api(&self) -> &Api {
+        &self.api
+    }
+
     /// Adds the services of gRPC.
     pub fn add_to(&self, routes: Routes) -> Routes {
         let evaluation = EvaluationServer::new(self.clone())

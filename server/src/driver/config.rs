@@ -13,6 +13,8 @@ pub struct Config {
     pub log_memory: LogMemory,
     /// When the disk counts as full.
     pub disk: Disk,
+    /// How large the flags may become that applications are sent.
+    pub flag_sets: FlagSets,
 }
 
 /// When timers fire, and when they do not. Under a manual clock nothing is ever late, and none of
@@ -95,6 +97,23 @@ impl Default for LogMemory {
     /// thousands of changes. What is older is read from the store.
     fn default() -> Self {
         Self(64 << 20)
+    }
+}
+
+/// How large the flags may become that applications are sent.
+#[derive(Clone, Copy, Debug)]
+pub struct FlagSets {
+    /// Bytes of all flags together as flagd JSON; none: not counted, for servers whose applications
+    /// ask for each answer. Default [`FLAG_SET_BYTES_MAX`].
+    pub bytes_max: Option<usize>,
+}
+
+/// 4 MiB less 64 KiB: clients of gRPC refuse messages above 4 MiB unless told otherwise.
+pub const FLAG_SET_BYTES_MAX: usize = (4 << 20) - (64 << 10);
+
+impl Default for FlagSets {
+    fn default() -> Self {
+        Self { bytes_max: Some(FLAG_SET_BYTES_MAX) }
     }
 }
 

@@ -58,6 +58,17 @@ pub enum Error {
     /// The store takes no writes for now.
     #[error("the disk is nearly full; nothing is written until there is space")]
     DiskFull,
+    /// What was asked for would make the sets of flags that applications are sent too large.
+    #[error(
+        "all flags together would come to {bytes} bytes as applications are sent them, above the {max} \
+         that their clients take"
+    )]
+    FlagSetTooLarge {
+        /// To how many, counted with every phase of unfinished releases applied.
+        bytes: usize,
+        /// How many there may be.
+        max: usize,
+    },
     /// The writer is gone: the server is stopping, or the store failed.
     #[error("the server is stopping")]
     Stopped,

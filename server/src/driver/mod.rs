@@ -32,7 +32,7 @@ mod trust;
 mod writer;
 
 pub use crate::store::{LogQuery, Order, StoreId, Subject};
-pub use config::{Config, Disk, LogMemory, Retention, Timers};
+pub use config::{Config, Disk, FLAG_SET_BYTES_MAX, FlagSets, LogMemory, Retention, Timers};
 pub use handle::{Done, Error, Handle, LogError, Mode, Submission};
 pub use inbox::{Inbox, Senders, Wait};
 pub use message::Message;

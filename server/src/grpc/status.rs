@@ -233,6 +233,7 @@ pub fn failed(error: driver::Error) -> Status {
         driver::Error::DiskFull => {
             Answer::new(ErrorReason::StoreReadOnly, message).later(RETRY_DISK_FULL).into_status()
         }
+        driver::Error::FlagSetTooLarge { .. } => flag_set_too_large(message),
         driver::Error::Stopped => draining(),
         driver::Error::Internal(incident) => {
             Answer::new(ErrorReason::Internal, message).with("incident", incident).into_status()

@@ -87,8 +87,44 @@ pub(super) fn page(moment: &Moment, query: &Query) -> Page {
             (shown.nav("Previous", "Next", |page| query.href(page)))
         }
     };
-    let regions = vec![Region::new("filters", filter), Region::new("flags", list)];
+    let regions = vec![
+        Region::new("filters", filter),
+        Region::new("flags", list),
+        Region::new("applications", applications(moment)),
+    ];
     Page { title: "Flags".to_owned(), regions }
+}
+
+/// The applications that follow flags and evaluate by themselves. They acknowledge nothing, so this is
+/// what they were sent.
+fn applications(moment: &Moment) -> Markup {
+    html! {
+        h2 { "Applications" }
+        @if moment.applications.is_empty() {
+            p.hint { "None follows flags by itself. Others may ask for each answer; that is not counted." }
+        } @else {
+            table.list {
+                thead { tr {
+                    th scope="col" { "Environment" }
+                    th scope="col" { "Streams" }
+                    th scope="col" { "Newest flags" }
+                    th scope="col" { "Sent to" }
+                } }
+                tbody { @for following in &moment.applications { tr {
+                    td.what { strong { (following.environment) } }
+                    td { (following.streams) }
+                    td { "revision " (following.newest) " (" (following.bytes) " bytes)" }
+                    td {
+                        @if following.up_to_date == following.streams { "all" } @else {
+                            (following.up_to_date) ", others have revision " (following.oldest) " or later"
+                        }
+                    }
+                } } }
+            }
+            p.hint { "Sent is not yet used: providers take some seconds." }
+        }
+        p.hint { "Shares of traffic are bucketed by generation " strong { (moment.bucketing.as_str()) } "." }
+    }
 }
 
 fn row(moment: &Moment, flag: &Flag) -> Markup {

@@ -206,6 +206,7 @@ mod tests {
     use super::*;
     use crate::{
         clock::ManualClock,
+        delivery::{self, Delivery},
         driver::{self, Driver, StoreId},
         grpc::Api,
         store::memory::{self, Disk},
@@ -223,7 +224,8 @@ mod tests {
         let api = Api::new(Bucketing::default());
         let watches = Watches::new(driver.handle().clone(), watch::Config::default());
         api.open(driver.handle().clone(), watches);
-        (driver, Site::new(api, &[]))
+        let delivery = Delivery::new(api, delivery::Config::default(), Duration::ZERO);
+        (driver, Site::new(delivery, &[]))
     }
 
     /// The kinds of the events of a page, in the time that tokio's own clock takes for them.

@@ -42,7 +42,7 @@ mod trigger;
 mod viewer;
 mod words;
 
-use crate::grpc::Api;
+use crate::{delivery::Delivery, grpc::Api};
 use axum::{
     Router, extract::DefaultBodyLimit, middleware::from_fn_with_state, response::Redirect,
     routing::get,
@@ -60,16 +60,17 @@ const FORM_BYTES_MAX: usize = 2 << 20;
 #[derive(Clone, Debug)]
 pub struct Site {
     api: Api,
+    delivery: Delivery,
     /// Names that the page answers to besides loopback ones.
     hosts: Arc<[String]>,
     streams: Arc<Semaphore>,
 }
 
 impl Site {
-    /// A site over an API, which may not be open yet.
-    pub fn new(api: Api, hosts: &[String]) -> Self {
+    /// A site over an API, which may not be open yet, and over what applications have of it.
+    pub fn new(delivery: Delivery, hosts: &[String]) -> Self {
         let streams = Arc::new(Semaphore::new(STREAMS_MAX));
-        Self { api, hosts: hosts.into(), streams }
+        Self { api: delivery.api().clone(), delivery, hosts: hosts.into(), streams }
     }
 
     /// All pages.

@@ -5,7 +5,7 @@ use super::{
     Site, assets, flag, flags, pipelines, refused, release, releases,
     viewer::{Known, Viewer},
 };
-use crate::driver::Handle;
+use crate::{delivery::Following, driver::Handle};
 use axum::{
     extract::State as Extract,
     response::{Html, IntoResponse as _, Response},
@@ -29,6 +29,8 @@ pub(super) struct Moment {
     pub(super) viewer: Viewer,
     pub(super) driver: Handle,
     pub(super) bucketing: Bucketing,
+    /// The applications that follow flags, by environment.
+    pub(super) applications: Vec<Following>,
 }
 
 impl Moment {
@@ -36,7 +38,8 @@ impl Moment {
     pub(super) fn now(site: &Site, viewer: Viewer) -> Result<Self, Status> {
         let driver = site.api.driver()?.clone();
         let (state, now, bucketing) = (driver.state(), driver.now(), site.api.bucketing());
-        Ok(Self { state, now, viewer, driver, bucketing })
+        let applications = site.delivery.following();
+        Ok(Self { state, now, viewer, driver, bucketing, applications })
     }
 
     /// The same state, as if no time passed. Two of these show the same unless the state differs in

@@ -11,7 +11,11 @@ use crate::{
 };
 use axum::body::{Body, to_bytes};
 use http::{Method, Request, Response, StatusCode, header};
-use phasegate_server::web::Site;
+use phasegate_server::{
+    delivery::{self, Delivery},
+    web::Site,
+};
+use std::time::Duration;
 use tower::ServiceExt as _;
 
 /// Requests of one input.
@@ -23,7 +27,8 @@ const PAGE_BYTES_MAX: usize = 16 << 20;
 pub fn run(input: &[u8]) {
     let mut input = Input::new(input);
     let mut server = WORLD.server();
-    let site = Site::new(server.api.clone(), &[]);
+    let delivery = Delivery::new(server.api.clone(), delivery::Config::default(), Duration::ZERO);
+    let site = Site::new(delivery, &[]);
     for _ in 0..REQUESTS_MAX {
         let Some(request) = request(&mut input) else { break };
         check(&mut server, &site, request);

@@ -1,6 +1,6 @@
 //! Judging a call, and what becomes of it.
 
-use super::{Batch, Writer};
+use super::{Batch, Writer, sets::TooLarge};
 use crate::{
     driver::{
         handle::{Done, Error, Mode, Submission},
@@ -45,6 +45,10 @@ impl Writer {
         let judged = self.judge(&command, now);
         if matches!(judged, Err(Error::Refused(_))) {
             self.published().metrics.refusals.add(1);
+        }
+        if let (Ok(Some((_, after))), Some(flag)) = (&judged, self.flag_of(&submission.call)) {
+            let checked = self.sets.check(&self.state, after, &flag);
+            checked.map_err(|TooLarge { bytes, max }| Error::FlagSetTooLarge { bytes, max })?;
         }
         let subject = subject(&submission.call.action);
         let state = match (judged?, submission.mode) {
@@ -119,6 +123,7 @@ impl Writer {
     ) {
         let changes: Vec<Arc<Change>> =
             changes(&self.state, &after, commit).into_iter().map(Arc::new).collect();
+        self.sets.note(&self.state, &after, commit);
         self.state = after;
         for change in &changes {
             self.alarms.track(&change.release, now);

@@ -7,6 +7,7 @@
 
 mod calls;
 mod firing;
+mod sets;
 mod upkeep;
 
 use super::{
@@ -26,6 +27,7 @@ use crate::{
     watch::Entry,
 };
 use phasegate_engine::{State, id::Revision, time::Span};
+use sets::Sets;
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 use tokio::sync::oneshot;
 use upkeep::{Cleaning, Space};
@@ -79,6 +81,7 @@ pub struct Writer {
     space: Space,
     cleaning: Cleaning,
     publisher: Publisher,
+    sets: Sets,
 }
 
 /// What one durable write brings, and who waits for it.
@@ -152,6 +155,7 @@ impl Writer {
             oldest = image.oldest.get(),
             "store loaded"
         );
+        let sets = Sets::load(&state, config.flag_sets.bytes_max);
         let publisher = Publisher::new(
             image.store_id,
             Arc::clone(&clock),
@@ -170,6 +174,7 @@ impl Writer {
             space: Space::default(),
             cleaning: Cleaning::Now,
             publisher,
+            sets,
             config,
         })
     }

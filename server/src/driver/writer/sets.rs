@@ -1,0 +1,71 @@
+//! Room in the sets of flags that applications are sent: what would not fit is refused when it is
+//! asked for, not found out when it is to be delivered.
+//!
+//! Counted is what all flags together may come to as flagd JSON in any environment, with every
+//! phase of their unfinished releases applied: an upper bound, so that nothing that was let in ever
+//! grows out of it by itself. What makes it smaller is never refused, above all no abort and no kill
+//! switch.
+
+use phasegate_engine::{
+    State,
+    event::{Commit, Event},
+    flagd,
+    id::FlagId,
+};
+use std::collections::BTreeSet;
+
+/// The bytes of all flags, kept up to date.
+#[derive(Debug)]
+pub(super) struct Sets {
+    /// How many there may be; none: nothing is counted.
+    max: Option<usize>,
+    bytes: usize,
+}
+
+/// What a call would bring the sets to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct TooLarge {
+    pub(super) bytes: usize,
+    pub(super) max: usize,
+}
+
+impl Sets {
+    pub(super) fn load(state: &State, max: Option<usize>) -> Self {
+        let bytes = match max {
+            Some(_) => state.flags().map(|flag| flagd::flag_bytes_max(state, &flag.id)).sum(),
+            None => 0,
+        };
+        Self { max, bytes }
+    }
+
+    /// Refuses a change of a flag that makes the sets larger than they may be.
+    pub(super) fn check(
+        &self,
+        before: &State,
+        after: &State,
+        flag: &FlagId,
+    ) -> Result<(), TooLarge> {
+        let Some(max) = self.max else { return Ok(()) };
+        let (old, new) = (flagd::flag_bytes_max(before, flag), flagd::flag_bytes_max(after, flag));
+        let bytes = self.bytes.saturating_sub(old) + new;
+        if new > old && bytes > max { Err(TooLarge { bytes, max }) } else { Ok(()) }
+    }
+
+    /// To be told of every commit.
+    pub(super) fn note(&mut self, before: &State, after: &State, commit: &Commit) {
+        if self.max.is_none() {
+            return;
+        }
+        let touched = commit.events.iter().filter_map(|event| match event {
+            Event::FlagStored(flag) => Some(&flag.id),
+            Event::FlagDeleted(flag) => Some(flag),
+            Event::ReleaseCreated(proposal) => Some(&proposal.flag),
+            Event::Release(event) => Some(&after.release(&event.release)?.proposal.flag),
+            Event::PipelineStored(_) | Event::PipelineDeleted(_) => None,
+        });
+        for flag in touched.collect::<BTreeSet<_>>() {
+            let old = flagd::flag_bytes_max(before, flag);
+            self.bytes = self.bytes.saturating_sub(old) + flagd::flag_bytes_max(after, flag);
+        }
+    }
+}
