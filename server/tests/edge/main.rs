@@ -4,8 +4,10 @@
 mod browser;
 mod calls;
 mod data;
+mod delivery;
 mod errors;
 mod listings;
+mod ofrep;
 mod pages;
 mod server;
 mod start;
