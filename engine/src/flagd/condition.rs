@@ -55,10 +55,6 @@ impl<'a> Truth<'a> {
         }
         if open.is_empty() { Self::Never } else { Self::If(Logic::any(open)) }
     }
-
-    fn of(holds: bool) -> Self {
-        if holds { Self::Always } else { Self::Never }
-    }
 }
 
 /// Whom a rule covers in an environment.
@@ -105,7 +101,7 @@ fn condition(condition: &Condition) -> Truth<'_> {
     let compare = |operator, limit| {
         let limit = Logic::Number(limit);
         let comparison = Logic::call(operator, [Logic::Attribute(name), limit]);
-        Truth::If(Logic::all(vec![is_number(name), comparison]))
+        Truth::If(Logic::all([is_number(name), comparison]))
     };
     match &condition.test {
         Test::In(values) => is_one_of(name, values),
@@ -134,7 +130,7 @@ fn some_text<'a>(values: &'a [Arc<str>], test: impl Fn(&'a str) -> Logic<'a>) ->
     if values.is_empty() {
         return Truth::Never;
     }
-    Truth::If(Logic::any(values.iter().map(|value| test(value)).collect()))
+    Truth::If(Logic::any(values.iter().map(|value| test(value))))
 }
 
 fn contains<'a>(name: &'a str, values: &'a [Arc<str>]) -> Truth<'a> {
@@ -165,27 +161,25 @@ fn is_one_of<'a>(name: &'a str, values: &'a [Arc<str>]) -> Truth<'a> {
         }
     }
     let listed = |list: Vec<Logic<'a>>| {
-        let listed = Logic::call("in", [Logic::Attribute(name), Logic::List(list)]);
-        Truth::If(listed)
-    };
-    let some = |list: Vec<Logic<'a>>, kind: Logic<'a>| {
-        let listed = if list.is_empty() { Truth::Never } else { listed(list) };
-        Truth::all([listed, Truth::If(kind)])
+        if list.is_empty() {
+            return Truth::Never;
+        }
+        Truth::If(Logic::call("in", [Logic::Attribute(name), Logic::List(list)]))
     };
     Truth::any([
-        if plain.is_empty() { Truth::of(false) } else { listed(plain) },
-        some(bits, looks_like_a_number(name)),
-        some(truths, looks_like_a_number(name).not()),
+        listed(plain),
+        Truth::all([listed(bits), Truth::If(looks_like_a_number(name))]),
+        Truth::all([listed(truths), Truth::If(looks_like_a_number(name).not())]),
     ])
 }
 
 /// A text, a number or a boolean.
 fn exists(name: &str) -> Logic<'_> {
     let truths = Logic::List(vec![Logic::Bool(true), Logic::Bool(false)]);
-    Logic::any(vec![
+    Logic::any([
         is_text(name),
         Logic::call("in", [Logic::Attribute(name), truths]),
-        Logic::all(vec![looks_like_a_number(name), is_no_list(name)]),
+        Logic::all([looks_like_a_number(name), is_no_list(name)]),
     ])
 }
 
@@ -194,7 +188,7 @@ fn is_text(name: &str) -> Logic<'_> {
 }
 
 fn is_number(name: &str) -> Logic<'_> {
-    Logic::all(vec![looks_like_a_number(name), is_text(name).not(), is_no_list(name)])
+    Logic::all([looks_like_a_number(name), is_text(name).not(), is_no_list(name)])
 }
 
 /// True for numbers, and for some texts and lists, and for nothing else.
@@ -244,7 +238,7 @@ fn semver<'a>(name: &'a str, relation: &'static str, limit: &semver::Version) ->
     let last = Logic::call("substr", [attribute(), Logic::Number(-1.0)]);
     let longer = computed(vec![substr(0.0, -1.0), Logic::text("1"), last]);
     let one_more = computed(vec![Logic::text("0."), attribute()]);
-    Logic::all(vec![
+    Logic::all([
         is_text(name),
         begins_with_one_of(Logic::call("cat", [attribute(), Logic::text("x")]), "0123456789"),
         Logic::call(
@@ -257,7 +251,7 @@ fn semver<'a>(name: &'a str, relation: &'static str, limit: &semver::Version) ->
         Logic::call(
             "if",
             [
-                Logic::any(vec![has("-"), has("+")]),
+                Logic::any([has("-"), has("+")]),
                 sem_ver(one_more, ">=", lowest()).not(),
                 sem_ver(longer, "~", attribute()),
             ],
@@ -283,9 +277,9 @@ fn share<'a>(rule: &'a TargetingRule, salt: Salt<'_>) -> Truth<'a> {
         "<",
         [Logic::Number(-UNIT_NUMBER_LIMIT), attribute(), Logic::Number(UNIT_NUMBER_LIMIT)],
     );
-    let present = Logic::any(vec![
-        Logic::all(vec![is_text(name), Logic::call("!==", [attribute(), Logic::text("")])]),
-        Logic::all(vec![is_number(name), short, whole]),
+    let present = Logic::any([
+        Logic::all([is_text(name), Logic::call("!==", [attribute(), Logic::text("")])]),
+        Logic::all([is_number(name), short, whole]),
     ]);
     // Adding zero gives one text to numbers that some write in two ways, like 3 and 3.0.
     let number = Logic::call("+", [attribute(), Logic::Number(0.0)]);
@@ -297,5 +291,5 @@ fn share<'a>(rule: &'a TargetingRule, salt: Salt<'_>) -> Truth<'a> {
     let inside = rule.share.get();
     let drawn =
         Logic::call("fractional", [hashed, side("in", inside), side("out", TOTAL - inside)]);
-    Truth::If(Logic::all(vec![present, Logic::call("===", [drawn, Logic::text("in")])]))
+    Truth::If(Logic::all([present, Logic::call("===", [drawn, Logic::text("in")])]))
 }

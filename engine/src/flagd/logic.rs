@@ -30,27 +30,30 @@ impl<'a> Logic<'a> {
     }
 
     /// Holds if all do. They are tried in order, and none after the first that fails.
-    pub(super) fn all(mut parts: Vec<Self>) -> Self {
-        match parts.pop() {
-            Some(only) if parts.is_empty() => only,
-            Some(last) => {
-                parts.push(last);
-                Self::Call("and", parts)
-            }
-            None => Self::Bool(true),
-        }
+    pub(super) fn all(parts: impl IntoIterator<Item = Self>) -> Self {
+        Self::joined("and", parts)
     }
 
     /// Holds if one does. They are tried in order, and none after the first that holds.
-    pub(super) fn any(mut parts: Vec<Self>) -> Self {
-        match parts.pop() {
-            Some(only) if parts.is_empty() => only,
-            Some(last) => {
-                parts.push(last);
-                Self::Call("or", parts)
+    pub(super) fn any(parts: impl IntoIterator<Item = Self>) -> Self {
+        Self::joined("or", parts)
+    }
+
+    /// A part that is joined in the same way is taken apart.
+    fn joined(operator: &'static str, parts: impl IntoIterator<Item = Self>) -> Self {
+        let mut arguments = Vec::new();
+        for part in parts {
+            match part {
+                Self::Call(inner, parts) if inner == operator => arguments.extend(parts),
+                Self::Bool(_)
+                | Self::Number(_)
+                | Self::Text(_)
+                | Self::List(_)
+                | Self::Attribute(_)
+                | Self::Call(..) => arguments.push(part),
             }
-            None => Self::Bool(false),
         }
+        if arguments.len() == 1 { arguments.remove(0) } else { Self::Call(operator, arguments) }
     }
 }
 
