@@ -4,7 +4,10 @@ use super::fields::Fields;
 use crate::v1;
 use phasegate_engine::{
     id::{EnvironmentId, RuleId},
-    targeting::{BasisPoints, Condition, Number, TARGETING_KEY, TargetingRule, Test},
+    targeting::{
+        BasisPoints, Condition, NOT_AN_ATTRIBUTE_NAME, Number, TARGETING_KEY, TargetingRule, Test,
+        is_attribute_name,
+    },
 };
 use std::sync::Arc;
 use v1::ConditionOperator as Operator;
@@ -34,7 +37,7 @@ impl Fields {
         let bucket_by = if rule.bucket_by.is_empty() {
             Some(Arc::from(TARGETING_KEY))
         } else {
-            self.text("bucket_by", rule.bucket_by, ATTRIBUTE_MAX)
+            self.at("bucket_by", |fields| fields.attribute_here(rule.bucket_by))
         };
         Some(TargetingRule {
             id: id?,
@@ -61,7 +64,7 @@ impl Fields {
         let attribute = if condition.attribute.is_empty() {
             self.at("attribute", |fields| fields.refuse("is required"))
         } else {
-            self.text("attribute", condition.attribute, ATTRIBUTE_MAX)
+            self.at("attribute", |fields| fields.attribute_here(condition.attribute))
         };
         let values = self.list("values", condition.values, 0..=VALUES_MAX, |fields, value| {
             if value.len() > VALUE_BYTES_MAX {
@@ -86,6 +89,14 @@ impl Fields {
             }
         };
         Some(Condition { attribute: attribute?, test: test? })
+    }
+
+    /// The name of an attribute, not empty, that is being parsed.
+    fn attribute_here(&mut self, name: String) -> Option<Arc<str>> {
+        if !is_attribute_name(&name) {
+            return self.refuse(NOT_AN_ATTRIBUTE_NAME);
+        }
+        self.text_here(name, ATTRIBUTE_MAX)
     }
 
     fn some(&mut self, values: Option<Vec<Arc<str>>>) -> Option<Vec<Arc<str>>> {

@@ -2,21 +2,24 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
+mod golden;
 mod jsonlogic;
 mod world;
 
 use phasegate_engine::{
     flag::{Flag, Spec},
-    flagd::{definition, depends_on_context, variant},
-    id::EnvironmentId,
-    release::Release,
+    flagd::{bytes_max, definition, depends_on_context, metadata, variant},
+    id::{EnvironmentId, Revision},
+    release::{PhaseIndex, Release, Stage, Wait},
     targeting::{Answer, Bucketing, Context, Exposure, Test, Why, evaluate},
+    time::Timestamp,
     value::Value,
 };
 use std::{
     collections::BTreeMap,
     fs,
     io::{BufWriter, Write},
+    sync::Arc,
 };
 use world::{Dice, ENVIRONMENTS, context, scene};
 
@@ -185,6 +188,80 @@ fn every_context_gets_the_answer_of_the_evaluator() {
     }
     reached.check();
     assert!(cases >= 100_000, "only {cases}");
+}
+
+#[test]
+fn no_definition_is_larger_than_was_foreseen() {
+    let mut sizes = (0, 0);
+    for number in 0..SCENES {
+        let mut dice = Dice::new(seed() + number);
+        let (mut flag, mut release) = scene(&mut dice);
+        let whole = |flag: &Flag, release: Option<&Release>, environment: &EnvironmentId| {
+            let key = serde_json::to_string(flag.id.as_str()).unwrap();
+            format!("{key}:{},", definition(flag, release, environment)).len()
+        };
+        let most = bytes_max(&flag, release.as_ref().map(|release| &*release.proposal));
+        let environments = ENVIRONMENTS.map(|environment| environment.parse().unwrap());
+        let mut largest = 0;
+        let mut look = |flag: &Flag, release: Option<&Release>| {
+            for environment in &environments {
+                let bytes = whole(flag, release, environment);
+                assert!(bytes <= most, "seed {number}: {bytes} and not {most}");
+                largest = largest.max(bytes);
+            }
+        };
+        look(&flag, None);
+        if let Some(release) = &mut release {
+            let running = Wait::Bake { ends: Timestamp::EPOCH };
+            release.progress.stage = Stage::Running { phase: PhaseIndex::FIRST, wait: running };
+            for phase in &mut release.progress.phases {
+                phase.applied = false;
+            }
+            look(&flag, Some(release));
+            for index in 0..release.progress.phases.len() {
+                release.progress.phases[index].applied = true;
+                look(&flag, Some(release));
+            }
+            // The end of a success.
+            flag.spec = Arc::clone(&release.proposal.change);
+            flag.spec_revision = Revision::LAST;
+            look(&flag, None);
+        }
+        sizes.0 += largest;
+        sizes.1 += most;
+    }
+    let (found, foreseen) = sizes;
+    assert!(foreseen < 2 * found, "{foreseen} bytes are far from {found}");
+}
+
+#[test]
+fn metadata_tells_of_the_release_and_of_the_last_phase_that_was_applied() {
+    let mut dice = Dice::new(0);
+    let (flag, mut release) = std::iter::repeat_with(|| scene(&mut dice))
+        .find_map(|(flag, release)| Some((flag, release?)))
+        .unwrap();
+    let told = |flag: &Flag, release: &Release| {
+        let metadata = metadata(flag, Some(release));
+        let text = |key: &str| match metadata.get(key) {
+            Some(Value::String(text)) => text.to_string(),
+            other => format!("{other:?}"),
+        };
+        (text("release"), text("phase"), metadata.contains_key("killed"))
+    };
+    let none = || "None".to_owned();
+    let id = release.proposal.id.to_string();
+    let killed = flag.kill_switch.is_engaged();
+    release.progress.stage =
+        Stage::Running { phase: PhaseIndex::FIRST, wait: Wait::Bake { ends: Timestamp::EPOCH } };
+    for phase in &mut release.progress.phases {
+        phase.applied = false;
+    }
+    assert_eq!(told(&flag, &release), (id.clone(), none(), killed));
+    release.progress.phases.last_mut().unwrap().applied = true;
+    let last = release.phases().last().unwrap().id.to_string();
+    assert_eq!(told(&flag, &release), (id, last, killed));
+    release.progress.stage = Stage::Pending;
+    assert_eq!(told(&flag, &release), (none(), none(), killed));
 }
 
 /// For `tests/delivery/equality`: a line for each flag, with what is expected of each context.

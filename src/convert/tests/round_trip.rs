@@ -14,7 +14,7 @@ use phasegate_engine::{
         SelfApproval, Template,
     },
     release::{PhaseProgress, PhaseState, Progress, Proposal, Release, Stage},
-    targeting::{BasisPoints, Condition, Number, TargetingRule, Test},
+    targeting::{BasisPoints, Condition, Number, TargetingRule, Test, is_attribute_name},
     time::{Span, Timestamp},
     value::{Object, Value},
     window::{Blackout, ReleaseWindows, TimeOfDay, Weekly},
@@ -46,6 +46,10 @@ fn flag_id() -> impl Strategy<Value = FlagId> {
 /// A text of any characters.
 fn text(length: RangeInclusive<usize>) -> impl Strategy<Value = Arc<str>> {
     collection::vec(any::<char>(), length).prop_map(|chars| String::from_iter(chars).into())
+}
+
+fn attribute() -> impl Strategy<Value = Arc<str>> {
+    text(1..=64).prop_filter("JsonLogic cannot name it", |name| is_attribute_name(name))
 }
 
 /// Things that each get an id, all different.
@@ -129,10 +133,10 @@ type RuleBody = (Vec<EnvironmentId>, Vec<Condition>, BasisPoints, Arc<str>);
 
 fn rule_body() -> impl Strategy<Value = RuleBody> {
     let condition =
-        (text(1..=64), test()).prop_map(|(attribute, test)| Condition { attribute, test });
+        (attribute(), test()).prop_map(|(attribute, test)| Condition { attribute, test });
     let share = prop_oneof![Just(10_000), 0..=10_000_u32];
     let share = share.prop_map(|points| BasisPoints::new(points).unwrap());
-    let bucket_by = prop_oneof![Just(Arc::from("targetingKey")), text(1..=64)];
+    let bucket_by = prop_oneof![Just(Arc::from("targetingKey")), attribute()];
     (ids(0..=2), collection::vec(condition, 0..3), share, bucket_by)
 }
 

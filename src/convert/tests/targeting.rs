@@ -97,6 +97,25 @@ fn a_condition_needs_an_attribute_and_a_known_operator() {
 }
 
 #[test]
+fn an_attribute_has_a_name_that_jsonlogic_does_not_read_as_a_path() {
+    fn named(name: &str) -> v1::Condition {
+        v1::Condition { attribute: name.to_owned(), ..condition(Operator::Exists, &[]) }
+    }
+    const WHY: &str = "must not contain \".\" or \"\\\", begin with \"$\" or be \"__proto__\": JsonLogic, \
+                       in which applications get their rules, reads that as a path or as a name of \
+                       its own";
+    let refused: Vec<_> =
+        (0..4).map(|index| format!("conditions[{index}].attribute {WHY}")).collect();
+    let refused: Vec<_> = refused.iter().map(String::as_str).collect();
+    check_rule(&[
+        (|r| r.conditions = ["a b", "a$", "é", "0", "_proto_"].map(named).to_vec(), &[]),
+        (|r| r.conditions = ["a.b", "a\\b", "$flagd", "__proto__"].map(named).to_vec(), &refused),
+        (|r| r.bucket_by = "tenant id".to_owned(), &[]),
+        (|r| r.bucket_by = "tenant.id".to_owned(), &[&format!("bucket_by {WHY}")]),
+    ]);
+}
+
+#[test]
 fn every_operator_says_how_many_and_which_values_it_takes() {
     const NONE_AT_ALL: &str = "must have at least 1";
     const NO_NUMBER: &str = "must be one decimal number";
