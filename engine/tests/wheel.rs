@@ -181,7 +181,7 @@ fn a_timer_fires_at_its_millisecond_and_not_before() {
     for millis in [1, 63, 64, 65, 4_095, 4_096, 262_144, 86_400_000, 90 * 86_400_000] {
         let mut wheel = Wheel::new(START);
         wheel.arm(at(millis), 7);
-        assert_eq!(pop_keys(&mut wheel, at(millis - 1)), [], "{millis}");
+        assert!(pop_keys(&mut wheel, at(millis - 1)).is_empty(), "{millis}");
         assert_eq!(pop_keys(&mut wheel, at(millis)), [7], "{millis}");
     }
 }
@@ -193,7 +193,7 @@ fn deadlines_reach_from_1970_to_9999() {
     wheel.arm(Timestamp::EPOCH, 1);
     assert_eq!(pop_keys(&mut wheel, Timestamp::EPOCH), [1]);
     let last = Timestamp::from_millis(Timestamp::MAX.as_millis() - 1);
-    assert_eq!(pop_keys(&mut wheel, last), []);
+    assert!(pop_keys(&mut wheel, last).is_empty());
     assert_eq!(pop_keys(&mut wheel, Timestamp::MAX), [2]);
 }
 
@@ -223,15 +223,15 @@ fn equal_deadlines_are_told_apart_by_key_and_not_by_when_they_were_armed() {
 fn time_may_step_back_without_firing_early_or_losing_anything() {
     let mut wheel = Wheel::new(START);
     wheel.arm(at(1_000), 1);
-    assert_eq!(pop_keys(&mut wheel, at(900)), []);
+    assert!(pop_keys(&mut wheel, at(900)).is_empty());
     wheel.arm(at(300), 2);
     wheel.arm(at(5_000_000), 3);
-    assert_eq!(pop_keys(&mut wheel, at(-10_000_000)), []);
+    assert!(pop_keys(&mut wheel, at(-10_000_000)).is_empty());
     wheel.arm(at(-9_000_000), 4);
     assert_eq!(wheel.next(), Some(at(-9_000_000)));
-    assert_eq!(pop_keys(&mut wheel, at(-9_000_001)), []);
+    assert!(pop_keys(&mut wheel, at(-9_000_001)).is_empty());
     assert_eq!(pop_keys(&mut wheel, at(-9_000_000)), [4]);
-    assert_eq!(pop_keys(&mut wheel, at(299)), []);
+    assert!(pop_keys(&mut wheel, at(299)).is_empty());
     assert_eq!(pop_keys(&mut wheel, at(999)), [2]);
     assert_eq!(pop_keys(&mut wheel, at(5_000_000)), [1, 3]);
 }
@@ -246,9 +246,9 @@ fn time_may_step_back_while_a_slot_is_half_moved() {
     let mut popped = Vec::new();
     assert_eq!(wheel.pop_due(at(10_000_000), NO_LIMIT, &mut popped), Progress::More);
     wheel.arm(at(5_000), timers);
-    assert_eq!(pop_keys(&mut wheel, at(4_999)), []);
+    assert!(pop_keys(&mut wheel, at(4_999)).is_empty());
     assert_eq!(pop_keys(&mut wheel, at(5_000)), [timers]);
-    assert_eq!(pop_keys(&mut wheel, at(9_999_999)), []);
+    assert!(pop_keys(&mut wheel, at(9_999_999)).is_empty());
     assert!(pop_keys(&mut wheel, at(10_000_000)).into_iter().eq(0..timers));
 }
 

@@ -10,8 +10,10 @@
 //!   object does not. That of a list may, so lists are told by `merge`, which takes them apart.
 //! - Numbers are compared with nothing before they are known to be numbers: with anything else, that
 //!   is an error for some.
-//! - `and` and `or` stop early everywhere. `cat` of one argument is an error for some if that is
-//!   null, so it always has two.
+//! - `cat` of one argument is an error for some if that is null, so it always has two.
+//! - `and` and `or` stop early, so what stands behind a guard is not met. In Go they do not, and
+//!   nothing else does. There the answer is the same for texts and for what is missing, and to that
+//!   end some attributes here have a default; another kind of attribute may be an error.
 
 use super::logic::Logic;
 use crate::{
@@ -220,8 +222,8 @@ fn semver<'a>(name: &'a str, relation: &'static str, limit: &semver::Version) ->
     // Some order by build metadata too.
     let limit = semver::Version { build: semver::BuildMetadata::EMPTY, ..limit.clone() };
     let attribute = || Logic::Attribute(name);
-    let substr = |from: f64, length: f64| {
-        Logic::call("substr", [attribute(), Logic::Number(from), Logic::Number(length)])
+    let substr = |text: Logic<'a>, from: f64, length: f64| {
+        Logic::call("substr", [text, Logic::Number(from), Logic::Number(length)])
     };
     // The schema of targeting wants a variable or a plain version here. This is a variable that is
     // not there, with a default.
@@ -236,16 +238,13 @@ fn semver<'a>(name: &'a str, relation: &'static str, limit: &semver::Version) ->
 
     let framed = computed(vec![Logic::text("1"), attribute(), Logic::text("-a")]);
     let last = Logic::call("substr", [attribute(), Logic::Number(-1.0)]);
-    let longer = computed(vec![substr(0.0, -1.0), Logic::text("1"), last]);
+    let but_last = substr(Logic::attribute_or(name, Logic::text("0")), 0.0, -1.0);
+    let longer = computed(vec![but_last, Logic::text("1"), last]);
     let one_more = computed(vec![Logic::text("0."), attribute()]);
     Logic::all([
         is_text(name),
         begins_with_one_of(Logic::call("cat", [attribute(), Logic::text("x")]), "0123456789"),
-        Logic::call(
-            "substr",
-            [attribute(), Logic::Number(VERSION_BYTES_MAX as f64), Logic::Number(1.0)],
-        )
-        .not(),
+        Logic::call("===", [substr(attribute(), 0.0, VERSION_BYTES_MAX as f64), attribute()]),
         sem_ver(framed, ">=", lowest()),
         sem_ver(attribute(), relation, Logic::text(limit.to_string())),
         Logic::call(
@@ -269,10 +268,9 @@ fn share<'a>(rule: &'a TargetingRule, salt: Salt<'_>) -> Truth<'a> {
         return Truth::Never;
     }
     let attribute = || Logic::Attribute(name);
-    let whole = Logic::call(
-        "===",
-        [Logic::call("%", [attribute(), Logic::Number(1.0)]), Logic::Number(0.0)],
-    );
+    let number = || Logic::attribute_or(name, Logic::Number(0.0));
+    let whole =
+        Logic::call("===", [Logic::call("%", [number(), Logic::Number(1.0)]), Logic::Number(0.0)]);
     let short = Logic::call(
         "<",
         [Logic::Number(-UNIT_NUMBER_LIMIT), attribute(), Logic::Number(UNIT_NUMBER_LIMIT)],
@@ -282,8 +280,8 @@ fn share<'a>(rule: &'a TargetingRule, salt: Salt<'_>) -> Truth<'a> {
         Logic::all([is_number(name), short, whole]),
     ]);
     // Adding zero gives one text to numbers that some write in two ways, like 3 and 3.0.
-    let number = Logic::call("+", [attribute(), Logic::Number(0.0)]);
-    let unit = Logic::call("if", [is_text(name), attribute(), number]);
+    let plain = Logic::call("+", [number(), Logic::Number(0.0)]);
+    let unit = Logic::call("if", [is_text(name), attribute(), plain]);
     let hashed = Logic::call("cat", [Logic::text(format!("{salt}:")), unit]);
     let side = |name: &'static str, weight: u32| {
         Logic::List(vec![Logic::text(name), Logic::Number(f64::from(weight))])

@@ -25,13 +25,33 @@ impl<'a> Logic<'a> {
         Self::Call(operator, Vec::from(arguments))
     }
 
+    /// An attribute of the context, or something else if it is missing.
+    pub(super) fn attribute_or(name: &'a str, default: Self) -> Self {
+        Self::call("var", [Self::text(name), default])
+    }
+
     pub(super) fn not(self) -> Self {
         Self::call("!", [self])
     }
 
     /// Holds if all do. They are tried in order, and none after the first that fails.
     pub(super) fn all(parts: impl IntoIterator<Item = Self>) -> Self {
-        Self::joined("and", parts)
+        let all = Self::joined("and", parts);
+        if let Self::Call("and", parts) = all {
+            Self::Call("and", parts.into_iter().map(Self::true_or_false).collect())
+        } else {
+            all
+        }
+    }
+
+    /// flagd's own operators answer null to what they do not take, and to some `and`, null is no
+    /// reason to fail.
+    fn true_or_false(self) -> Self {
+        if matches!(self, Self::Call("starts_with" | "ends_with" | "sem_ver" | "if", _)) {
+            Self::call("!!", [self])
+        } else {
+            self
+        }
     }
 
     /// Holds if one does. They are tried in order, and none after the first that holds.

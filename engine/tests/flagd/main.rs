@@ -29,9 +29,17 @@ const BUCKETINGS: [Bucketing; 2] = [Bucketing::V2, Bucketing::V3];
 /// ways, and that the test still takes seconds.
 const SCENES: u64 = 6_000;
 const CONTEXTS: usize = 10;
+/// How many are written for other languages: they take seconds each.
+const EXPORTED: u64 = 2_500;
+
+/// What the person at the keyboard, or a script, has set.
+#[expect(clippy::disallowed_methods, reason = "a test may be told what to do")]
+fn setting(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
 
 fn seed() -> u64 {
-    std::env::var("SEED").map_or(0, |seed| seed.parse().unwrap())
+    setting("SEED").map_or(0, |seed| seed.parse().unwrap())
 }
 
 fn value(json: &serde_json::Value) -> Value {
@@ -267,11 +275,9 @@ fn metadata_tells_of_the_release_and_of_the_last_phase_that_was_applied() {
 /// For `tests/delivery/equality`: a line for each flag, with what is expected of each context.
 #[test]
 fn cases_are_written_where_other_languages_look_for_them() {
-    let Ok(path) = std::env::var("PHASEGATE_EQUALITY_CASES") else { return };
-    let scenes: u64 =
-        std::env::var("PHASEGATE_EQUALITY_SCENES").map_or(2_500, |n| n.parse().unwrap());
+    let Some(path) = setting("PHASEGATE_EQUALITY_CASES") else { return };
     let mut file = BufWriter::new(fs::File::create(path).unwrap());
-    for number in 0..scenes {
+    for number in 0..EXPORTED {
         // Other scenes than those of the test above.
         let mut dice = Dice::new(seed() + (1 << 32) + number);
         let (flag, release) = scene(&mut dice);
