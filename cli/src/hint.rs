@@ -80,7 +80,8 @@ pub(crate) fn next_step(error: &Error) -> Option<String> {
         ),
         Reason::TooManyWatches => "close some watches, or try again later".to_owned(),
         Reason::FlagSetTooLarge => {
-            "make configs smaller, delete flags that nobody asks, or finish other releases".to_owned()
+            "make configs smaller, delete flags that nobody asks, or finish other releases"
+                .to_owned()
         }
         Reason::StoreReadOnly => {
             "try again: the server is starting, or its disk is full (its log says which)".to_owned()

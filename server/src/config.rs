@@ -206,7 +206,8 @@ mod tests {
         assert_eq!(requests, Err("driver.retention.requests".into()));
         assert_eq!(check(|c| c.drain.limit = Duration::ZERO), Err("drain.limit".into()));
         assert_eq!(check(|c| c.connections_max = 0), Err("connections_max".into()));
-        for bad in ["*", "null", "app.example.com", "https://app.example.com/", "https://A.example"] {
+        for bad in ["*", "null", "app.example.com", "https://app.example.com/", "https://A.example"]
+        {
             let origins = check(|c| c.delivery.origins = vec![bad.to_owned()]);
             assert_eq!(origins, Err("delivery.origins".into()), "{bad}");
         }

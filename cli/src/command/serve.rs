@@ -5,9 +5,7 @@ use chrono::{DateTime, Utc};
 use clap::{Args, ValueEnum};
 use phasegate_server::{
     app::{self, App},
-    config::{
-        Bucketing, ClockSource, Config, DEFAULT_PORT, Data, EnvironmentId, Span, Timestamp,
-    },
+    config::{Bucketing, ClockSource, Config, DEFAULT_PORT, Data, EnvironmentId, Span, Timestamp},
 };
 use std::{
     future::Future,

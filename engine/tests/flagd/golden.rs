@@ -185,7 +185,9 @@ fn a_share_asks_for_a_unit_first() {
         &flag(gate(vec![rule("half", Vec::new(), 5_000)])),
         None,
         "prod",
-        expect![[r#"{"defaultVariant":"off","metadata":{"revision":7},"state":"ENABLED","targeting":{"if":[{"and":[{"or":[{"and":[{"!!":[{"starts_with":[{"var":"targetingKey"},""]}]},{"!==":[{"var":"targetingKey"},""]}]},{"and":[{"in":[{"substr":[{"cat":[{"var":"targetingKey"},"x"]},0,1]},"-0123456789"]},{"!":[{"starts_with":[{"var":"targetingKey"},""]}]},{"in":[{"var":"targetingKey"},{"merge":[{"var":"targetingKey"}]}]},{"<":[-1000000000000000,{"var":"targetingKey"},1000000000000000]},{"===":[{"%":[{"var":["targetingKey",0]},1]},0]}]}]},{"===":[{"fractional":[{"cat":["flags/search.ranking:",{"if":[{"starts_with":[{"var":"targetingKey"},""]},{"var":"targetingKey"},{"+":[{"var":["targetingKey",0]},0]}]}]},["in",5000],["out",5000]]},"in"]}]},"on","off"]},"variants":{"off":false,"on":true}}"#]],
+        expect![[
+            r#"{"defaultVariant":"off","metadata":{"revision":7},"state":"ENABLED","targeting":{"if":[{"and":[{"or":[{"and":[{"!!":[{"starts_with":[{"var":"targetingKey"},""]}]},{"!==":[{"var":"targetingKey"},""]}]},{"and":[{"in":[{"substr":[{"cat":[{"var":"targetingKey"},"x"]},0,1]},"-0123456789"]},{"!":[{"starts_with":[{"var":"targetingKey"},""]}]},{"in":[{"var":"targetingKey"},{"merge":[{"var":"targetingKey"}]}]},{"<":[-1000000000000000,{"var":"targetingKey"},1000000000000000]},{"===":[{"%":[{"var":["targetingKey",0]},1]},0]}]}]},{"===":[{"fractional":[{"cat":["flags/search.ranking:",{"if":[{"starts_with":[{"var":"targetingKey"},""]},{"var":"targetingKey"},{"+":[{"var":["targetingKey",0]},0]}]}]},["in",5000],["out",5000]]},"in"]}]},"on","off"]},"variants":{"off":false,"on":true}}"#
+        ]],
     );
 }
 
@@ -209,7 +211,9 @@ fn a_version_has_to_be_strict_and_its_limit_has_no_build_metadata() {
         &flag(gate(vec![rule("old", old, 10_000)])),
         None,
         "prod",
-        expect![[r#"{"defaultVariant":"off","metadata":{"revision":7},"state":"ENABLED","targeting":{"if":[{"and":[{"!!":[{"starts_with":[{"var":"app"},""]}]},{"in":[{"substr":[{"cat":[{"var":"app"},"x"]},0,1]},"0123456789"]},{"===":[{"substr":[{"var":"app"},0,250]},{"var":"app"}]},{"!!":[{"sem_ver":[{"var":["$flagd.none",{"cat":["1",{"var":"app"},"-a"]}]},">=","0.0.0-0"]}]},{"!!":[{"sem_ver":[{"var":"app"},"<","2.10.0-rc.1"]}]},{"!!":[{"if":[{"or":[{"in":["-",{"var":"app"}]},{"in":["+",{"var":"app"}]}]},{"!":[{"sem_ver":[{"var":["$flagd.none",{"cat":["0.",{"var":"app"}]}]},">=","0.0.0-0"]}]},{"sem_ver":[{"var":["$flagd.none",{"cat":[{"substr":[{"var":["app","0"]},0,-1]},"1",{"substr":[{"var":"app"},-1]}]}]},"~",{"var":"app"}]}]}]}]},"on","off"]},"variants":{"off":false,"on":true}}"#]],
+        expect![[
+            r#"{"defaultVariant":"off","metadata":{"revision":7},"state":"ENABLED","targeting":{"if":[{"and":[{"!!":[{"starts_with":[{"var":"app"},""]}]},{"in":[{"substr":[{"cat":[{"var":"app"},"x"]},0,1]},"0123456789"]},{"===":[{"substr":[{"var":"app"},0,250]},{"var":"app"}]},{"!!":[{"sem_ver":[{"var":["$flagd.none",{"cat":["1",{"var":"app"},"-a"]}]},">=","0.0.0-0"]}]},{"!!":[{"sem_ver":[{"var":"app"},"<","2.10.0-rc.1"]}]},{"!!":[{"if":[{"or":[{"in":["-",{"var":"app"}]},{"in":["+",{"var":"app"}]}]},{"!":[{"sem_ver":[{"var":["$flagd.none",{"cat":["0.",{"var":"app"}]}]},">=","0.0.0-0"]}]},{"sem_ver":[{"var":["$flagd.none",{"cat":[{"substr":[{"var":["app","0"]},0,-1]},"1",{"substr":[{"var":"app"},-1]}]}]},"~",{"var":"app"}]}]}]}]},"on","off"]},"variants":{"off":false,"on":true}}"#
+        ]],
     );
 }
 

@@ -56,8 +56,12 @@ impl Delivery {
         }
     }
 
-    fn events(&self, metadata: &MetadataMap) -> Result<impl Stream<Item = Happened> + use<>, Refusal> {
-        let scope = self.given(metadata, "")?.map_or(Scope::Any, Scope::Of);
+    fn events(
+        &self,
+        metadata: &MetadataMap,
+    ) -> Result<impl Stream<Item = Happened> + use<>, Refusal> {
+        let any = || Scope::Any(self.config.environments.clone());
+        let scope = self.given(metadata, "")?.map_or_else(any, Scope::Of);
         let follower = self.hub.follow(scope, Purpose::Changes)?;
         Ok(events(follower, self.config.keep_alive))
     }
@@ -221,7 +225,8 @@ impl v1::service_server::Service for Delivery {
         self.hub.check_environment(&state, &environment)?;
         let bucketing = self.api.bucketing();
         let asker = Asker { environment: &environment, attributes: &attributes, bucketing };
-        let flags = answer::answers(&state, asker).map(|(id, answer)| (id.to_string(), any(answer)));
+        let flags =
+            answer::answers(&state, asker).map(|(id, answer)| (id.to_string(), any(answer)));
         let of_set = flag_set::metadata(&environment, bucketing);
         Ok(Response::new(v1::ResolveAllResponse {
             flags: flags.collect(),

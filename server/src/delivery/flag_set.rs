@@ -25,8 +25,9 @@ use std::{collections::BTreeMap, fmt::Write as _, sync::Arc};
 pub(super) enum Scope {
     /// Those of one environment.
     Of(EnvironmentId),
-    /// What they answer in any environment: to know what has changed, not to be sent.
-    Any,
+    /// What they answer in any environment, these and those that flags and pipelines name: to know
+    /// what has changed, not to be sent.
+    Any(Vec<EnvironmentId>),
 }
 
 /// The flags of a scope as of a revision.
@@ -76,7 +77,11 @@ impl FlagSet {
         let mut differs = before.is_none_or(|before| before.flags.len() != state.flags().count());
         let any: Vec<EnvironmentId> = match scope {
             Scope::Of(_) => Vec::new(),
-            Scope::Any => environment::environments(state).into_iter().collect(),
+            Scope::Any(more) => {
+                let mut all = environment::environments(state);
+                all.extend(more.iter().cloned());
+                all.into_iter().collect()
+            }
         };
         for flag in state.flags() {
             let active = state.active_release(&flag.id);
@@ -89,7 +94,7 @@ impl FlagSet {
                     };
                     let json: String = match scope {
                         Scope::Of(environment) => define(environment),
-                        Scope::Any => any.iter().map(define).collect(),
+                        Scope::Any(_) => any.iter().map(define).collect(),
                     };
                     // The same text is shared, so that two sets are compared without reading it.
                     let same = old.filter(|old| *old.json == *json);
@@ -114,7 +119,7 @@ impl FlagSet {
     ) -> Self {
         let json = match scope {
             Scope::Of(environment) => join(environment, bucketing, &flags),
-            Scope::Any => String::new(),
+            Scope::Any(_) => String::new(),
         };
         let mut hash = Sha256::new();
         for (id, compiled) in &flags {
@@ -129,7 +134,7 @@ impl FlagSet {
         }
         let (frame, json) = match scope {
             Scope::Of(environment) => frame(environment, json),
-            Scope::Any => (Bytes::new(), Bytes::new()),
+            Scope::Any(_) => (Bytes::new(), Bytes::new()),
         };
         Self { revision: state.revision(), time: state.time(), etag, flags, frame, json }
     }
@@ -193,10 +198,8 @@ fn join(
 /// The message, and the part of it that is the JSON.
 fn frame(environment: &EnvironmentId, json: String) -> (Bytes, Bytes) {
     const PREFIX: usize = 5;
-    let context = Object::from([(
-        Arc::from("environment"),
-        Value::String(environment.as_str().into()),
-    )]);
+    let context =
+        Object::from([(Arc::from("environment"), Value::String(environment.as_str().into()))]);
     let len = json.len();
     let message = SyncFlagsResponse {
         flag_configuration: json,

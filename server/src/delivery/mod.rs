@@ -99,11 +99,7 @@ impl Delivery {
 
     /// The environment that a call of gRPC selects: by its header, else by what stands in the
     /// message, else the default.
-    fn selected(
-        &self,
-        metadata: &MetadataMap,
-        selector: &str,
-    ) -> Result<EnvironmentId, Refusal> {
+    fn selected(&self, metadata: &MetadataMap, selector: &str) -> Result<EnvironmentId, Refusal> {
         self.given(metadata, selector)?.ok_or(Refusal::NothingSelected)
     }
 

@@ -28,7 +28,9 @@ use async_stream::stream;
 use axum::{
     Router,
     body::Bytes,
-    extract::{DefaultBodyLimit, FromRequestParts, Path, Request, State, rejection::BytesRejection},
+    extract::{
+        DefaultBodyLimit, FromRequestParts, Path, Request, State, rejection::BytesRejection,
+    },
     middleware::{Next, from_fn_with_state},
     response::{
         IntoResponse, Response,
@@ -256,9 +258,10 @@ fn etag(body: &str) -> String {
 /// Whether an `If-None-Match` names the tag (RFC 9110, section 13.1.2: compared weakly).
 fn matches(known: &HeaderValue, etag: &str) -> bool {
     let Ok(known) = known.to_str() else { return false };
-    known.split(',').map(str::trim).any(|one| {
-        one == "*" || one.strip_prefix("W/").unwrap_or(one) == etag
-    })
+    known
+        .split(',')
+        .map(str::trim)
+        .any(|one| one == "*" || one.strip_prefix("W/").unwrap_or(one) == etag)
 }
 
 async fn events(

@@ -48,7 +48,9 @@ pub(super) enum Refusal {
     #[error("the request has more than {0} bytes")]
     BodyTooLarge(usize),
     /// The flags of the environment do not fit into a message.
-    #[error("the flags of environments/{environment} have {bytes} bytes, above the {max} that clients take")]
+    #[error(
+        "the flags of environments/{environment} have {bytes} bytes, above the {max} that clients take"
+    )]
     TooLarge {
         /// Which.
         environment: EnvironmentId,
@@ -101,7 +103,9 @@ impl From<Refusal> for Status {
             Refusal::TypeMismatch { .. } => invalid("flag_key"),
             Refusal::Body(_) | Refusal::BodyTooLarge(_) => invalid("context"),
             Refusal::Context(violations) => status::invalid(violations),
-            Refusal::UnknownEnvironment(id) => status::no_such("environments", id.as_str(), message),
+            Refusal::UnknownEnvironment(id) => {
+                status::no_such("environments", id.as_str(), message)
+            }
             Refusal::NoSuchFlag(key) => match FlagId::parse(&key) {
                 Ok(id) => status::not_found(&Resource::Flag(id)),
                 Err(_) => status::no_such("flags", &key, message),

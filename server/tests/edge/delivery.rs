@@ -143,8 +143,12 @@ async fn a_stream_of_sets_ends_with_unavailable_when_the_server_stops() {
     let server = server().await;
     let mut sets = follow(&server, "prod").await.unwrap();
     next(&mut sets).await;
-    let mut events =
-        evaluation(&server).await.event_stream(v2::EventStreamRequest {}).await.unwrap().into_inner();
+    let mut events = evaluation(&server)
+        .await
+        .event_stream(v2::EventStreamRequest {})
+        .await
+        .unwrap()
+        .into_inner();
     assert_eq!(within(events.message()).await.unwrap().unwrap().r#type, "provider_ready");
     let ended = server.ask_to_stop();
     for end in
@@ -162,7 +166,12 @@ async fn a_stream_ends_at_its_age_with_unavailable() {
     config.delivery.lifetime = Duration::ZERO;
     let server = Server::start_with(config).await;
     let mut sets = follow(&server, "").await.unwrap();
-    let end = within(sets.message()).await.unwrap_err();
+    let end = loop {
+        match within(sets.message()).await {
+            Ok(set) => assert!(set.is_some(), "it does not end with OK"),
+            Err(end) => break end,
+        }
+    };
     assert_eq!(refused(&end), (Code::Unavailable, "STREAM_EXPIRED".into()));
     server.stop().await;
 }
@@ -185,8 +194,7 @@ async fn before_the_store_is_read_there_is_an_error_and_no_empty_set() {
 async fn a_selector_is_read_from_the_header_first_and_then_from_the_message() {
     let server = server().await;
     let check = async |header: &'static str, selector: &str| -> Result<String, Code> {
-        let message =
-            FetchAllFlagsRequest { selector: selector.into(), ..Default::default() };
+        let message = FetchAllFlagsRequest { selector: selector.into(), ..Default::default() };
         let answer = sync(&server).await.fetch_all_flags(selecting(message, header)).await;
         let set = answer.map_err(|status| status.code())?.into_inner().flag_configuration;
         let set: Json = serde_json::from_str(&set).unwrap();

@@ -91,7 +91,11 @@ async fn what_cannot_be_answered_says_why_in_the_words_of_the_protocol() {
     for (path, body, status, code) in cases {
         let page = ask(&server, &path, "", body).await;
         let answer = json_of(&page);
-        assert_eq!((page.status, &answer["errorCode"]), (status, &json!(code)), "{path} {body:.40}");
+        assert_eq!(
+            (page.status, &answer["errorCode"]),
+            (status, &json!(code)),
+            "{path} {body:.40}"
+        );
         assert!(!answer["errorDetails"].as_str().unwrap().is_empty());
     }
     server.stop().await;
@@ -106,7 +110,10 @@ async fn all_flags_have_a_tag_that_changes_just_with_the_answers() {
     let body = json_of(&first);
     let keys: Vec<_> = body["flags"].as_array().unwrap().iter().map(|f| f["key"].clone()).collect();
     assert_eq!(keys, ["checkout", "other"]);
-    assert_eq!(body["eventStreams"][0]["endpoint"]["requestUri"], "/environments/prod/ofrep/v1/events");
+    assert_eq!(
+        body["eventStreams"][0]["endpoint"]["requestUri"],
+        "/environments/prod/ofrep/v1/events"
+    );
 
     let known = format!("if-none-match: {tag}\r\n");
     let again = ask(&server, ALL, &known, r#"{"context":{"targetingKey":"somebody else"}}"#).await;
@@ -191,7 +198,8 @@ async fn pages_of_a_configured_origin_are_let_in_and_others_learn_nothing() {
 async fn a_killed_config_answers_its_default_and_numbers_keep_their_form() {
     let server = server().await;
     let value: prost_types::Struct = {
-        let number = |n| prost_types::Value { kind: Some(prost_types::value::Kind::NumberValue(n)) };
+        let number =
+            |n| prost_types::Value { kind: Some(prost_types::value::Kind::NumberValue(n)) };
         let fields = [("limit".to_owned(), number(10.0)), ("ratio".to_owned(), number(0.1))];
         prost_types::Struct { fields: fields.into() }
     };
