@@ -83,6 +83,9 @@ enum Happened {
 }
 
 /// Ready at once, then the flags that change, and a sign of life in between.
+///
+/// Right after the first word every flag is named once: what changed between this stream and the one
+/// before it was told to nobody, and providers keep static answers until a flag is named.
 fn events(mut follower: Follower, keep_alive: Duration) -> impl Stream<Item = Happened> {
     stream! {
         let mut last: Option<Arc<FlagSet>> = None;
@@ -95,7 +98,10 @@ fn events(mut follower: Follower, keep_alive: Duration) -> impl Stream<Item = Ha
                 }
                 Ok(Ok(set)) => {
                     match &last {
-                        None => yield Happened::Ready,
+                        None => {
+                            yield Happened::Ready;
+                            yield Happened::Changed(set.ids().cloned().collect());
+                        }
                         Some(before) => {
                             let changed = set.changed_since(before);
                             yield Happened::Changed(changed.into_iter().cloned().collect());

@@ -154,6 +154,11 @@ impl FlagSet {
         self.frame.clone()
     }
 
+    /// Every flag.
+    pub(super) fn ids(&self) -> impl Iterator<Item = &FlagId> {
+        self.flags.keys()
+    }
+
     /// Flags that are not the same in both, those that are in one only among them.
     pub(super) fn changed_since<'a>(&'a self, before: &'a Self) -> Vec<&'a FlagId> {
         let is_other = |(id, now): &(&FlagId, &Compiled)| {

@@ -344,7 +344,7 @@ async fn a_context_that_is_too_large_or_too_deep_is_refused_and_nulls_are_not() 
 }
 
 #[tokio::test]
-async fn events_name_every_flag_that_changed_and_no_other() {
+async fn events_name_every_flag_at_first_and_then_those_that_changed_and_no_other() {
     let server = server().await;
     server.flags().await.create_flag(create_flag("other")).await.unwrap();
     // Without a selector, as some providers open it: those of any environment.
@@ -354,18 +354,23 @@ async fn events_name_every_flag_that_changed_and_no_other() {
         let mut events = client.event_stream(request).await.unwrap().into_inner();
         let ready = within(events.message()).await.unwrap().unwrap();
         assert_eq!((ready.r#type.as_str(), ready.data), ("provider_ready", None));
+        assert_eq!(named(&mut events).await, ["checkout", "other"]);
         let id = if selector.is_empty() { "r-any" } else { "r-one" };
         server.trigger(id).await;
-        let event = within(events.message()).await.unwrap().unwrap();
-        assert_eq!(event.r#type, "configuration_change");
-        let data = event.data.unwrap();
-        let Some(Kind::StructValue(flags)) = &data.fields["flags"].kind else { panic!("{data:?}") };
-        assert_eq!(flags.fields.keys().collect::<Vec<_>>(), ["checkout"]);
+        assert_eq!(named(&mut events).await, ["checkout"]);
         server.abort(id).await;
-        let event = within(events.message()).await.unwrap().unwrap();
-        assert_eq!(event.r#type, "configuration_change");
+        assert_eq!(named(&mut events).await, ["checkout"]);
     }
     server.stop().await;
+}
+
+/// The flags that the next event names.
+async fn named(events: &mut Streaming<v2::EventStreamResponse>) -> Vec<String> {
+    let event = within(events.message()).await.unwrap().unwrap();
+    assert_eq!(event.r#type, "configuration_change");
+    let data = event.data.unwrap();
+    let Some(Kind::StructValue(flags)) = &data.fields["flags"].kind else { panic!("{data:?}") };
+    flags.fields.keys().cloned().collect()
 }
 
 #[tokio::test]
