@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
+#[path = "evaluation/explanation.rs"]
+mod explanation;
+
 use phasegate_engine::{
     flag::{Flag, KillSwitch, Rule, Rules, Spec},
     id::{EnvironmentId, Principal, Revision},
@@ -399,6 +402,7 @@ fn every_file_has_its_answers() {
             let context = Context { environment: &environment, attributes: &attributes };
             let answer = evaluate(&flag, release.as_ref(), &context, bucketing);
             check_answer(&name, &answer, release.as_ref(), &case.response);
+            explanation::check_explanation(&name, &flag, release.as_ref(), &context, bucketing);
             cases += 1;
         }
     }

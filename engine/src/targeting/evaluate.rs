@@ -6,12 +6,14 @@
 //! 3. Else the settled spec.
 //!
 //! The answer is a function of the arguments alone. Delivery compiles the same rules for flagd and
-//! must give the same answer for every context.
+//! must give the same answer for every context. [`explain`](super::explain) tells how it came about,
+//! by the same code.
 
 use super::{
     BasisPoints, TargetingRule,
     bucket::{Bucketing, Salt, bucket},
     condition::{Attribute, holds},
+    explain::{Considered, Outcome, Source},
 };
 use crate::{
     flag::{Flag, Rules, Spec},
@@ -70,16 +72,53 @@ pub fn evaluate(
     context: &Context<'_>,
     bucketing: Bucketing,
 ) -> Answer {
+    answer(flag, active, &mut Asking { context, bucketing, heard: |_| {} })
+}
+
+/// Whether and why a context sees the change of a release.
+pub fn exposure(
+    release: &Release,
+    context: &Context<'_>,
+    bucketing: Bucketing,
+) -> Option<Exposure> {
+    exposed(release, &mut Asking { context, bucketing, heard: |_| {} })
+}
+
+/// Asks rules about one context, and lets somebody hear what became of each: this is how an answer
+/// and its explanation cannot disagree.
+pub(super) struct Asking<'c, F> {
+    pub(super) context: &'c Context<'c>,
+    pub(super) bucketing: Bucketing,
+    pub(super) heard: F,
+}
+
+impl<F> Asking<'_, F> {
+    /// Whether a rule covers the context.
+    fn covers<'a>(&mut self, source: Source<'a>, salt: Salt<'a>, rule: &'a TargetingRule) -> bool
+    where
+        F: FnMut(Considered<'a>),
+    {
+        let (outcome, bucket) = ask(rule, self.context, salt, self.bucketing);
+        (self.heard)(Considered { source, rule, outcome, bucket, salt });
+        outcome == Outcome::Matched
+    }
+}
+
+/// What a flag answers.
+pub(super) fn answer<'a, F: FnMut(Considered<'a>)>(
+    flag: &'a Flag,
+    active: Option<&'a Release>,
+    asking: &mut Asking<'_, F>,
+) -> Answer {
     if flag.kill_switch.is_engaged() {
         return Answer { value: killed(&flag.spec), why: Why::Disabled, exposed: None };
     }
-    let exposed =
-        active.and_then(|release| Some((release, exposure(release, context, bucketing)?)));
-    let (spec, exposed) = match exposed {
-        Some((release, exposure)) => (&release.proposal.change, Some(exposure)),
-        None => (&flag.spec, None),
+    let exposed = active.and_then(|release| Some((release, exposed(release, asking)?)));
+    let (spec, source, exposed) = match exposed {
+        Some((release, exposure)) => (&release.proposal.change, Source::Change, Some(exposure)),
+        None => (&flag.spec, Source::Settled, None),
     };
-    let covers = |rule: &TargetingRule| covers(rule, context, Salt::Flag(&flag.id), bucketing);
+    let covers = |rule: &'a TargetingRule| asking.covers(source, Salt::Flag(&flag.id), rule);
     let (value, why) = match &**spec {
         Spec::Gate(rules) => {
             let (value, why) = first_match(rules, covers);
@@ -93,24 +132,26 @@ pub fn evaluate(
     Answer { value, why, exposed }
 }
 
-/// Whether and why a context sees the change of a release.
-pub fn exposure(
-    release: &Release,
-    context: &Context<'_>,
-    bucketing: Bucketing,
+fn exposed<'a, F: FnMut(Considered<'a>)>(
+    release: &'a Release,
+    asking: &mut Asking<'_, F>,
 ) -> Option<Exposure> {
     // The phases of a release that succeeded stay applied.
     if !release.is_active() {
         return None;
     }
-    if release.proposal.pipeline.template.exempt_environments.contains(context.environment) {
+    let exempt = &release.proposal.pipeline.template.exempt_environments;
+    if exempt.contains(asking.context.environment) {
         return Some(Exposure::Exempt);
     }
     let salt = Salt::Release(release.id());
     let applied = release.phases().iter().zip(&release.progress.phases).filter(|(_, p)| p.applied);
     applied
         .map(|(phase, _)| phase)
-        .find(|phase| phase.rules.iter().any(|rule| covers(rule, context, salt, bucketing)))
+        .find(|phase| {
+            let source = Source::Phase(&phase.id);
+            phase.rules.iter().any(|rule| asking.covers(source, salt, rule))
+        })
         .map(|phase| Exposure::Phase(phase.id.clone()))
 }
 
@@ -121,7 +162,10 @@ fn killed(settled: &Spec) -> Value {
     }
 }
 
-fn first_match<V>(spec: &Rules<V>, covers: impl Fn(&TargetingRule) -> bool) -> (&V, Why) {
+fn first_match<'a, V>(
+    spec: &'a Rules<V>,
+    mut covers: impl FnMut(&'a TargetingRule) -> bool,
+) -> (&'a V, Why) {
     match spec.rules.iter().find(|rule| covers(&rule.targeting)) {
         Some(rule) if rule.targeting.share == BasisPoints::ALL => {
             (&rule.value, Why::TargetingMatch(rule.targeting.id.clone()))
@@ -131,28 +175,30 @@ fn first_match<V>(spec: &Rules<V>, covers: impl Fn(&TargetingRule) -> bool) -> (
     }
 }
 
-/// Whether a rule covers a context: it is in one of the environments, and all conditions hold, and
-/// it is inside the share.
-fn covers(
+/// What becomes of a rule, with the bucket if that was looked at: a rule covers a context that is in
+/// one of its environments, for which all conditions hold, and that is inside its share.
+fn ask(
     rule: &TargetingRule,
     context: &Context<'_>,
     salt: Salt<'_>,
     bucketing: Bucketing,
-) -> bool {
-    (rule.environments.is_empty() || rule.environments.contains(context.environment))
-        && rule.conditions.iter().all(|condition| holds(condition, context.attributes))
-        && inside_share(rule, context.attributes, salt, bucketing)
-}
-
-fn inside_share(
-    rule: &TargetingRule,
-    attributes: &Object,
-    salt: Salt<'_>,
-    bucketing: Bucketing,
-) -> bool {
-    if rule.share == BasisPoints::ALL {
-        return true;
+) -> (Outcome, Option<u32>) {
+    if !rule.environments.is_empty() && !rule.environments.contains(context.environment) {
+        return (Outcome::OtherEnvironments, None);
     }
-    let unit = Attribute::of(attributes, &rule.bucket_by).and_then(Attribute::unit);
-    unit.is_some_and(|unit| bucket(bucketing, salt, &unit) < rule.share.get())
+    let fails = |condition| !holds(condition, context.attributes);
+    if let Some(index) = rule.conditions.iter().position(fails) {
+        return (Outcome::ConditionFailed { index }, None);
+    }
+    if rule.share == BasisPoints::ALL {
+        return (Outcome::Matched, None);
+    }
+    if rule.share == BasisPoints::NONE {
+        return (Outcome::OutsideShare, None);
+    }
+    let unit = Attribute::of(context.attributes, &rule.bucket_by).and_then(Attribute::unit);
+    let Some(unit) = unit else { return (Outcome::LacksAttribute, None) };
+    let bucket = bucket(bucketing, salt, &unit);
+    let outcome = if bucket < rule.share.get() { Outcome::Matched } else { Outcome::OutsideShare };
+    (outcome, Some(bucket))
 }

@@ -1,15 +1,17 @@
 //! Who is meant: rules over an evaluation context, and shares of traffic.
 //!
-//! The types stand here; [`evaluate`] answers for a context.
+//! The types stand here; [`evaluate`] answers for a context, [`explain`] tells how that came about.
 
 mod bucket;
 mod condition;
 mod evaluate;
+mod explain;
 
 pub use bucket::{Bucketing, Salt, TOTAL, bucket, hash, share_of};
 pub use condition::{Literal, NOT_AN_ATTRIBUTE_NAME, is_attribute_name};
 pub(crate) use condition::{UNIT_NUMBER_LIMIT, VERSION_BYTES_MAX};
 pub use evaluate::{Answer, Context, Exposure, Why, evaluate, exposure};
+pub use explain::{Considered, Explanation, Outcome, Source, explain};
 
 use crate::{
     id::{EnvironmentId, RuleId},
