@@ -4,8 +4,16 @@
 //! What names one: the settled spec of a flag, a pipeline, and a release that is not over with its
 //! change and its copy of the pipeline. What is over names nothing any more.
 
-use crate::{flag::Spec, id::EnvironmentId, pipeline::Template, state::State};
-use std::collections::BTreeSet;
+use crate::{
+    flag::Spec,
+    id::{EnvironmentId, FlagId, PipelineId},
+    pipeline::Template,
+    state::State,
+};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
 
 /// Whether anything names it. Stops at the first that does, and reads everything if none does.
 pub fn is_environment(state: &State, id: &EnvironmentId) -> bool {
@@ -18,13 +26,92 @@ pub fn environments(state: &State) -> BTreeSet<EnvironmentId> {
     named.into_iter().cloned().collect()
 }
 
+/// Who names an environment. A flag and the changes of its releases are one place, and so are a
+/// pipeline and the copies that releases took of it: they are written by the same hand.
+/// [`Display`](fmt::Display) gives the name of the resource.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Place {
+    /// A flag.
+    Flag(FlagId),
+    /// A pipeline.
+    Pipeline(PipelineId),
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Flag(id) => write!(f, "flags/{id}"),
+            Self::Pipeline(id) => write!(f, "pipelines/{id}"),
+        }
+    }
+}
+
+/// Environments that one place alone names: a typo looks like that, and nothing else would tell.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NamedOnce {
+    /// The place.
+    pub place: Place,
+    /// What nothing else names, in order.
+    pub environments: Vec<EnvironmentId>,
+}
+
+/// Those of some environments that exactly one place of a state names, by place. To judge what
+/// is about to be done, pass what it names, and the state as it would be after it.
+pub fn named_once<'a>(
+    state: &State,
+    asked: impl IntoIterator<Item = &'a EnvironmentId>,
+) -> Vec<NamedOnce> {
+    let mut places: BTreeMap<&EnvironmentId, BTreeSet<Named<'_>>> =
+        asked.into_iter().map(|id| (id, BTreeSet::new())).collect();
+    for (named, id) in by_place(state) {
+        // Two places are as good as many.
+        if let Some(places) = places.get_mut(id).filter(|places| places.len() < 2) {
+            places.insert(named);
+        }
+    }
+    let mut once: BTreeMap<Place, Vec<EnvironmentId>> = BTreeMap::new();
+    for (id, places) in places {
+        if let (Some(place), 1) = (places.first(), places.len()) {
+            once.entry(place.own()).or_default().push(id.clone());
+        }
+    }
+    let once = once.into_iter();
+    once.map(|(place, environments)| NamedOnce { place, environments }).collect()
+}
+
+/// A [`Place`] while a state is walked through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Named<'a> {
+    Flag(&'a FlagId),
+    Pipeline(&'a PipelineId),
+}
+
+impl Named<'_> {
+    fn own(self) -> Place {
+        match self {
+            Self::Flag(id) => Place::Flag(id.clone()),
+            Self::Pipeline(id) => Place::Pipeline(id.clone()),
+        }
+    }
+}
+
 fn of_state(state: &State) -> impl Iterator<Item = &EnvironmentId> {
+    by_place(state).map(|(_, id)| id)
+}
+
+/// Everything that names an environment, once for each time.
+fn by_place(state: &State) -> impl Iterator<Item = (Named<'_>, &EnvironmentId)> {
     // Pipelines first: they are few and name most.
-    let pipelines = state.pipelines().flat_map(|pipeline| of_template(&pipeline.template));
-    let flags = state.flags().flat_map(|flag| of_spec(&flag.spec));
+    let pipelines = state.pipelines().flat_map(|pipeline| {
+        of_template(&pipeline.template).map(|id| (Named::Pipeline(&pipeline.id), id))
+    });
+    let flags =
+        state.flags().flat_map(|flag| of_spec(&flag.spec).map(|id| (Named::Flag(&flag.id), id)));
     let releases = state.all_unfinished().flat_map(|release| {
         let proposal = &release.proposal;
-        of_spec(&proposal.change).chain(of_template(&proposal.pipeline.template))
+        let change = of_spec(&proposal.change).map(|id| (Named::Flag(&proposal.flag), id));
+        let copy = of_template(&proposal.pipeline.template);
+        change.chain(copy.map(|id| (Named::Pipeline(&proposal.pipeline.id), id)))
     });
     pipelines.chain(flags).chain(releases)
 }
@@ -186,5 +273,54 @@ mod tests {
         check(&with(Stage::Pending), "dev prod staging test");
         let over = Stage::Over { reason: EndReason::AbortRequested, time: Timestamp::EPOCH };
         check(&with(over), "prod");
+    }
+
+    /// What is named once of what is asked for: `flags/f: dev prod`.
+    fn check_once(state: &State, asked: &str, expected: &[&str]) {
+        let shown = |once: &NamedOnce| {
+            let ids: Vec<&str> = once.environments.iter().map(EnvironmentId::as_str).collect();
+            format!("{}: {}", once.place, ids.join(" "))
+        };
+        let seen: Vec<String> = named_once(state, &ids(asked)).iter().map(shown).collect();
+        assert_eq!(seen, expected, "{asked}");
+    }
+
+    #[test]
+    fn what_one_place_names_is_found_and_what_two_name_is_not() {
+        let flags = vec![flag("a", gate("prod staging")), flag("b", config("prod dev"))];
+        let state = state(flags, vec![pipeline("web", "dev test lost", "")], vec![]);
+        let expected = ["flags/a: staging", "pipelines/web: lost test"];
+        check_once(&state, "prod staging dev test lost", &expected);
+    }
+
+    #[test]
+    fn only_what_is_asked_for_is_found() {
+        let state = state(vec![flag("a", gate("prod staging"))], vec![], vec![]);
+        check_once(&state, "staging", &["flags/a: staging"]);
+        check_once(&state, "lost", &[]);
+        check_once(&state, "", &[]);
+    }
+
+    #[test]
+    fn a_flag_and_the_change_of_its_release_are_one_place_and_so_are_a_pipeline_and_its_copy() {
+        let state = state(
+            vec![flag("a", gate("staging"))],
+            vec![pipeline("web", "test test", "dev")],
+            vec![release(
+                "a",
+                gate("staging prod"),
+                pipeline("web", "test", "dev"),
+                Stage::Pending,
+            )],
+        );
+        let expected = ["flags/a: prod staging", "pipelines/web: dev test"];
+        check_once(&state, "dev prod staging test", &expected);
+    }
+
+    #[test]
+    fn the_flag_and_the_pipeline_of_a_release_are_two_places() {
+        let copy = pipeline("web", "prod", "dev");
+        let release = release("a", gate("prod dev"), copy, Stage::Pending);
+        check_once(&state(vec![], vec![], vec![release]), "dev prod", &[]);
     }
 }
