@@ -2,7 +2,7 @@
 
 use crate::{
     Client, Error,
-    mutation::{given_or_fresh, mutations},
+    mutation::{given_or_fresh, mutations, plans},
     v1,
 };
 
@@ -14,6 +14,14 @@ mutations! {
     update_flag(UpdateFlagRequest) -> flag: Flag;
     /// Engages or lifts the kill switch. `engaged` must be said.
     set_kill_switch(SetKillSwitchRequest) -> flag: Flag;
+}
+
+plans! {
+    flags:
+    /// Checks everything that [`create_flag`](Self::create_flag) checks, and creates nothing.
+    plan_create_flag = create_flag(CreateFlagRequest) -> CreateFlagResponse;
+    /// Checks everything that [`update_flag`](Self::update_flag) checks, and changes nothing.
+    plan_update_flag = update_flag(UpdateFlagRequest) -> UpdateFlagResponse;
 }
 
 impl Client {

@@ -35,3 +35,31 @@ macro_rules! mutations {
     };
 }
 pub(crate) use mutations;
+
+/// Methods for calls that only check whether such a call would be done, and answer with all that the
+/// service says about it.
+macro_rules! plans {
+    ($service:ident: $(
+        $(#[$doc:meta])*
+        $name:ident = $rpc:ident($request:ident) -> $answer:ident;
+    )*) => {
+        impl $crate::Client {$(
+            $(#[$doc])*
+            ///
+            /// Sets `validate_only`. The request gets a `request_id` unless it has one.
+            pub async fn $name(
+                &self,
+                mut request: $crate::v1::$request,
+            ) -> Result<$crate::v1::$answer, $crate::Error> {
+                $crate::mutation::given_or_fresh(&mut request.request_id);
+                request.validate_only = true;
+                let call = |request| {
+                    let mut service = self.$service();
+                    async move { service.$rpc(request).await }
+                };
+                self.call(request, call).await
+            }
+        )*}
+    };
+}
+pub(crate) use plans;

@@ -2,7 +2,7 @@
 
 use crate::{
     Client, Error,
-    mutation::{given_or_fresh, mutations},
+    mutation::{given_or_fresh, mutations, plans},
     v1,
 };
 
@@ -12,6 +12,14 @@ mutations! {
     create_pipeline(CreatePipelineRequest) -> pipeline: Pipeline;
     /// Changes fields of a pipeline. Releases under way keep their copy.
     update_pipeline(UpdatePipelineRequest) -> pipeline: Pipeline;
+}
+
+plans! {
+    pipelines:
+    /// Checks everything that [`create_pipeline`](Self::create_pipeline) checks, and creates nothing.
+    plan_create_pipeline = create_pipeline(CreatePipelineRequest) -> CreatePipelineResponse;
+    /// Checks everything that [`update_pipeline`](Self::update_pipeline) checks, and changes nothing.
+    plan_update_pipeline = update_pipeline(UpdatePipelineRequest) -> UpdatePipelineResponse;
 }
 
 impl Client {

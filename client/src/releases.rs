@@ -2,7 +2,7 @@
 
 use crate::{
     Client, Error,
-    mutation::{given_or_fresh, mutations},
+    mutation::{mutations, plans},
     v1,
 };
 use std::time::Duration;
@@ -38,22 +38,14 @@ mutations! {
     report_guard_signal(ReportGuardSignalRequest) -> release: Release;
 }
 
-impl Client {
+plans! {
+    releases:
     /// Checks everything that [`trigger_release`](Self::trigger_release) checks, triggers nothing,
     /// and says when each phase would come at the earliest.
-    pub async fn plan_release(
-        &self,
-        mut request: v1::TriggerReleaseRequest,
-    ) -> Result<v1::TriggerReleaseResponse, Error> {
-        given_or_fresh(&mut request.request_id);
-        request.validate_only = true;
-        let call = |request| {
-            let mut service = self.releases();
-            async move { service.trigger_release(request).await }
-        };
-        self.call(request, call).await
-    }
+    plan_release = trigger_release(TriggerReleaseRequest) -> TriggerReleaseResponse;
+}
 
+impl Client {
     /// Returns one release, by its name `releases/{release}`.
     pub async fn get_release(&self, name: impl Into<String>) -> Result<v1::Release, Error> {
         let call = |request| {

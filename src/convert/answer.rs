@@ -1,4 +1,4 @@
-//! Answers: releases, their events, plans, evaluations.
+//! Answers: releases, their events, plans and what they warn of, evaluations.
 
 use super::{
     fields::{etag, revision_to_wire},
@@ -8,6 +8,7 @@ use super::{
 };
 use crate::v1;
 use phasegate_engine::{
+    environment::NamedOnce,
     event::{Actor, Bypass, Change, Happened, ReleaseEvent, TimerRecord},
     flag::Spec,
     id::Group,
@@ -16,7 +17,7 @@ use phasegate_engine::{
         EndReason, GuardVerdict, Held, HeldWait, PauseCause, PauseRecord, PhaseIndex, PhaseState,
         Release, ReleaseState, Review, ReviewVerdict, Stage, Wait,
     },
-    targeting::{Answer, Exposure, Why},
+    targeting::{Bucketing, Considered, Explanation, Exposure, Outcome, Source, Why},
     time::{Span, Timestamp},
 };
 use std::{collections::BTreeMap, sync::Arc};
@@ -384,8 +385,44 @@ pub fn plan_to_wire(plan: &[PhasePlan]) -> Vec<v1::PhasePlan> {
     plan.iter().map(phase).collect()
 }
 
-/// What a flag answers, as the wire has it. `active` is the release that was active.
-pub fn answer_to_wire(answer: &Answer, active: Option<&Release>) -> v1::EvaluateFlagResponse {
+/// What a plan warns of, as the wire has it.
+pub fn warnings_to_wire(once: &[NamedOnce]) -> Vec<v1::PlanWarning> {
+    let warning = |once: &NamedOnce| {
+        let environments = once.environments.iter().map(ToString::to_string).collect();
+        plan_warning(once.place.to_string(), environments)
+    };
+    once.iter().map(warning).collect()
+}
+
+/// The warning that some environments, at least one, are named by one resource and nothing else.
+pub fn plan_warning(named_by: String, environments: Vec<String>) -> v1::PlanWarning {
+    let message = match environments.as_slice() {
+        [one] => {
+            format!(
+                "{named_by} names the environment {one}, and nothing else does: is it spelt right?"
+            )
+        }
+        several => {
+            let several = several.join(", ");
+            format!(
+                "{named_by} names the environments {several}, and nothing else does: are they spelt right?"
+            )
+        }
+    };
+    v1::PlanWarning { message, environments, named_by }
+}
+
+/// What a flag answers and how that came about, as the wire has it. `active` is the release that was
+/// active.
+pub fn answer_to_wire(
+    explanation: &Explanation<'_>,
+    active: Option<&Release>,
+) -> v1::EvaluateFlagResponse {
+    let answer = &explanation.answer;
+    let bucketing = match explanation.bucketing {
+        Bucketing::V2 => v1::Bucketing::V2,
+        Bucketing::V3 => v1::Bucketing::V3,
+    };
     let (reason, variant) = match &answer.why {
         Why::Disabled => (v1::EvaluationReason::Disabled, String::new()),
         Why::Default => (v1::EvaluationReason::Default, String::new()),
@@ -402,5 +439,41 @@ pub fn answer_to_wire(answer: &Answer, active: Option<&Release>) -> v1::Evaluate
             Some(Exposure::Phase(phase)) => phase.to_string(),
             Some(Exposure::Exempt) | None => String::new(),
         },
+        bucketing: bucketing.into(),
+        considered: explanation.considered.iter().map(considered_to_wire).collect(),
+    }
+}
+
+fn considered_to_wire(considered: &Considered<'_>) -> v1::ConsideredRule {
+    let rule = considered.rule;
+    let (source, phase_id) = match considered.source {
+        Source::Phase(phase) => (v1::RuleSource::Phase, phase.to_string()),
+        Source::Change => (v1::RuleSource::Change, String::new()),
+        Source::Settled => (v1::RuleSource::Settled, String::new()),
+    };
+    let (outcome, condition, attribute) = match considered.outcome {
+        Outcome::OtherEnvironments => (v1::RuleOutcome::OtherEnvironments, 0, None),
+        Outcome::ConditionFailed { index } => {
+            let attribute = rule.conditions.get(index).map(|condition| &condition.attribute);
+            (v1::RuleOutcome::ConditionFailed, index, attribute)
+        }
+        Outcome::LacksAttribute => (v1::RuleOutcome::LacksAttribute, 0, Some(&rule.bucket_by)),
+        Outcome::OutsideShare => (v1::RuleOutcome::OutsideShare, 0, None),
+        Outcome::Matched => (v1::RuleOutcome::Matched, 0, None),
+    };
+    v1::ConsideredRule {
+        source: source.into(),
+        phase_id,
+        rule_id: rule.id.to_string(),
+        outcome: outcome.into(),
+        // A rule has at most 32 conditions.
+        condition_index: u32::try_from(condition).unwrap_or(u32::MAX),
+        attribute: attribute.map(ToString::to_string).unwrap_or_default(),
+        bucket: considered.bucket.map(|number| v1::considered_rule::Bucket {
+            number,
+            rollout_basis_points: rule.share.get(),
+            attribute: rule.bucket_by.to_string(),
+            salt: considered.salt.to_string(),
+        }),
     }
 }

@@ -17,7 +17,10 @@ mod tests;
 mod time;
 mod value;
 
-pub use answer::{Detail, answer_to_wire, events_to_wire, plan_to_wire, release_to_wire};
+pub use answer::{
+    Detail, answer_to_wire, events_to_wire, plan_to_wire, plan_warning, release_to_wire,
+    warnings_to_wire,
+};
 pub use flag::{
     EvaluateFlag, create_flag, delete_flag, evaluate_flag, evaluation_context, flag_name,
     flag_to_wire, set_kill_switch, update_flag,

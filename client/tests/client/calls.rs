@@ -33,6 +33,10 @@ async fn all_calls(client: &Client) -> Result<(), Error> {
     client.delete_pipeline(Default::default()).await?;
     client.trigger_release(Default::default()).await?;
     client.plan_release(Default::default()).await?;
+    client.plan_create_flag(Default::default()).await?;
+    client.plan_update_flag(Default::default()).await?;
+    client.plan_create_pipeline(Default::default()).await?;
+    client.plan_update_pipeline(Default::default()).await?;
     client.get_release("releases/r").await?;
     client.list_releases(Default::default()).await?;
     client.approve_phase(Default::default()).await?;
@@ -52,7 +56,7 @@ async fn all_calls(client: &Client) -> Result<(), Error> {
     Ok(())
 }
 
-const ALL: [&str; 30] = [
+const ALL: [&str; 34] = [
     "create_flag",
     "get_flag",
     "list_flags",
@@ -67,6 +71,10 @@ const ALL: [&str; 30] = [
     "delete_pipeline",
     "trigger_release",
     "trigger_release",
+    "create_flag",
+    "update_flag",
+    "create_pipeline",
+    "update_pipeline",
     "get_release",
     "list_releases",
     "approve_phase",

@@ -1,6 +1,6 @@
 //! `FlagService`.
 
-use super::{Api, page::fill, status, submit::submit};
+use super::{Api, page::fill, status, submit::submit, warnings::warnings};
 use crate::driver::{Done, Subject};
 use phasegate_api::{
     convert,
@@ -16,7 +16,7 @@ use phasegate_engine::{
     flag::Flag,
     id::FlagId,
     refusal::Resource,
-    targeting::{Context, evaluate},
+    targeting::{Context, explain},
 };
 use tonic::{Request, Response, Status};
 
@@ -26,8 +26,10 @@ impl FlagService for Api {
         &self,
         request: Request<CreateFlagRequest>,
     ) -> Result<Response<CreateFlagResponse>, Status> {
-        let flag = flag_of(submit(self, request, convert::create_flag).await?)?;
-        Ok(Response::new(CreateFlagResponse { flag: Some(flag) }))
+        let wants_plan = request.get_ref().validate_only;
+        let done = submit(self, request, convert::create_flag).await?;
+        let warnings = if wants_plan { warnings(&done) } else { Vec::new() };
+        Ok(Response::new(CreateFlagResponse { flag: Some(flag_of(&done)?), warnings }))
     }
 
     async fn get_flag(
@@ -62,8 +64,10 @@ impl FlagService for Api {
         &self,
         request: Request<UpdateFlagRequest>,
     ) -> Result<Response<UpdateFlagResponse>, Status> {
-        let flag = flag_of(submit(self, request, convert::update_flag).await?)?;
-        Ok(Response::new(UpdateFlagResponse { flag: Some(flag) }))
+        let wants_plan = request.get_ref().validate_only;
+        let done = submit(self, request, convert::update_flag).await?;
+        let warnings = if wants_plan { warnings(&done) } else { Vec::new() };
+        Ok(Response::new(UpdateFlagResponse { flag: Some(flag_of(&done)?), warnings }))
     }
 
     async fn delete_flag(
@@ -78,7 +82,7 @@ impl FlagService for Api {
         &self,
         request: Request<SetKillSwitchRequest>,
     ) -> Result<Response<SetKillSwitchResponse>, Status> {
-        let flag = flag_of(submit(self, request, convert::set_kill_switch).await?)?;
+        let flag = flag_of(&submit(self, request, convert::set_kill_switch).await?)?;
         Ok(Response::new(SetKillSwitchResponse { flag: Some(flag) }))
     }
 
@@ -92,13 +96,13 @@ impl FlagService for Api {
         let flag = state.flag(&asked.flag).ok_or_else(missing)?;
         let active = state.active_release(&asked.flag).map(|release| &**release);
         let context = Context { environment: &asked.environment, attributes: &asked.attributes };
-        let answer = evaluate(flag, active, &context, self.bucketing);
-        Ok(Response::new(convert::answer_to_wire(&answer, active)))
+        let explanation = explain(flag, active, &context, self.bucketing);
+        Ok(Response::new(convert::answer_to_wire(&explanation, active)))
     }
 }
 
 /// The flag that a call was about, as the call left it.
-fn flag_of(done: Done) -> Result<v1::Flag, Status> {
+fn flag_of(done: &Done) -> Result<v1::Flag, Status> {
     match &done.subject {
         Subject::Flag(id) => read(&done.state, id),
         Subject::Pipeline(_) | Subject::Release(_) => Err(status::mismatch(&done.subject)),

@@ -21,6 +21,7 @@ mod release_id;
 pub mod status;
 mod submit;
 mod timeout;
+mod warnings;
 mod watch;
 mod wire;
 

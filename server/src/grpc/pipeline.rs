@@ -1,6 +1,6 @@
 //! `PipelineService`.
 
-use super::{Api, page::fill, status, submit::submit};
+use super::{Api, page::fill, status, submit::submit, warnings::warnings};
 use crate::driver::{Done, Subject};
 use phasegate_api::{
     convert,
@@ -20,8 +20,11 @@ impl PipelineService for Api {
         &self,
         request: Request<CreatePipelineRequest>,
     ) -> Result<Response<CreatePipelineResponse>, Status> {
-        let pipeline = pipeline_of(submit(self, request, convert::create_pipeline).await?)?;
-        Ok(Response::new(CreatePipelineResponse { pipeline: Some(pipeline) }))
+        let wants_plan = request.get_ref().validate_only;
+        let done = submit(self, request, convert::create_pipeline).await?;
+        let warnings = if wants_plan { warnings(&done) } else { Vec::new() };
+        let pipeline = Some(pipeline_of(&done)?);
+        Ok(Response::new(CreatePipelineResponse { pipeline, warnings }))
     }
 
     async fn get_pipeline(
@@ -57,8 +60,11 @@ impl PipelineService for Api {
         &self,
         request: Request<UpdatePipelineRequest>,
     ) -> Result<Response<UpdatePipelineResponse>, Status> {
-        let pipeline = pipeline_of(submit(self, request, convert::update_pipeline).await?)?;
-        Ok(Response::new(UpdatePipelineResponse { pipeline: Some(pipeline) }))
+        let wants_plan = request.get_ref().validate_only;
+        let done = submit(self, request, convert::update_pipeline).await?;
+        let warnings = if wants_plan { warnings(&done) } else { Vec::new() };
+        let pipeline = Some(pipeline_of(&done)?);
+        Ok(Response::new(UpdatePipelineResponse { pipeline, warnings }))
     }
 
     async fn delete_pipeline(
@@ -71,7 +77,7 @@ impl PipelineService for Api {
 }
 
 /// The pipeline that a call was about, as the call left it.
-fn pipeline_of(done: Done) -> Result<v1::Pipeline, Status> {
+fn pipeline_of(done: &Done) -> Result<v1::Pipeline, Status> {
     match &done.subject {
         Subject::Pipeline(id) => read(&done.state, id),
         Subject::Flag(_) | Subject::Release(_) => Err(status::mismatch(&done.subject)),

@@ -1,7 +1,8 @@
 //! `ReleaseService`. Its two streams are in [`watch`](super::watch).
 
 use super::{
-    Api, events, page::fill, release_id, status, submit::submit, watch::Frames, wire::Frame,
+    Api, events, page::fill, release_id, status, submit::submit, warnings::warnings, watch::Frames,
+    wire::Frame,
 };
 use crate::driver::{Done, Subject};
 use futures_util::{StreamExt as _, stream::BoxStream};
@@ -35,14 +36,15 @@ impl ReleaseService for Api {
         let parse = |request| convert::trigger_release(request, fresh);
         let done = submit(self, request, parse).await?;
         let release = release_of(&done)?;
-        let plan = if wants_plan {
+        let (plan, warnings) = if wants_plan {
             let start = release.proposal.schedule_time.map_or(done.now, |at| at.max(done.now));
-            convert::plan_to_wire(&plan(&release.proposal.pipeline.template, start))
+            let plan = plan(&release.proposal.pipeline.template, start);
+            (convert::plan_to_wire(&plan), warnings(&done))
         } else {
-            Vec::new()
+            (Vec::new(), Vec::new())
         };
         let release = Some(convert::release_to_wire(release, Detail::Full));
-        Ok(Response::new(TriggerReleaseResponse { release, plan }))
+        Ok(Response::new(TriggerReleaseResponse { release, plan, warnings }))
     }
 
     async fn get_release(

@@ -101,11 +101,96 @@ async fn an_evaluation_says_which_release_and_phase_answered() {
     let before = flags.evaluate_flag(request.clone()).await.unwrap().into_inner();
     let answer = |boolean| Some(prost_types::value::Kind::BoolValue(boolean));
     assert_eq!(before.value.unwrap().kind, answer(false));
+    assert!(before.considered.is_empty(), "there is no rule");
     server.trigger("r").await;
     let during = flags.evaluate_flag(request).await.unwrap().into_inner();
-    assert_eq!(during.value.unwrap().kind, answer(true));
+    assert_eq!(during.value.as_ref().unwrap().kind, answer(true));
     assert_eq!((&*during.release, &*during.phase_id), ("releases/r", "canary"));
     assert!(during.exposed);
+    let [asked] = &during.considered[..] else { panic!("{:?}", during.considered) };
+    assert_eq!((&*asked.phase_id, &*asked.rule_id), ("canary", "everyone"));
+    assert_eq!(asked.source(), v1::RuleSource::Phase);
+    assert_eq!(asked.outcome(), v1::RuleOutcome::Matched);
+    assert_eq!(during.bucketing(), v1::Bucketing::V3);
+    server.stop().await;
+}
+
+/// A rule for one environment.
+fn rule_in(environment: &str) -> v1::TargetingRule {
+    v1::TargetingRule {
+        id: "one".into(),
+        environments: vec![environment.into()],
+        ..Default::default()
+    }
+}
+
+fn gate_in(environment: &str) -> v1::GateSpec {
+    let rule = v1::gate_spec::Rule { targeting: Some(rule_in(environment)), value: true };
+    v1::GateSpec { rules: vec![rule], default_value: false }
+}
+
+/// Who names what alone: `flags/f: prdo`.
+fn lone(warnings: &[v1::PlanWarning]) -> Vec<String> {
+    let shown = |warning: &v1::PlanWarning| {
+        format!("{}: {}", warning.named_by, warning.environments.join(" "))
+    };
+    warnings.iter().map(shown).collect()
+}
+
+#[tokio::test]
+async fn a_call_that_only_validates_warns_of_environments_that_nothing_else_names() {
+    let server = Server::start().await.with_flag_and_pipeline().await;
+    let (mut flags, mut pipelines) = (server.flags().await, server.pipelines().await);
+    let mut releases = server.releases().await;
+    let spec = |environment| Some(v1::flag::Spec::FeatureGate(gate_in(environment)));
+
+    let mut create = crate::server::create_flag("new");
+    create.flag.as_mut().unwrap().spec = spec("prod");
+    create.validate_only = true;
+    let planned = flags.create_flag(create.clone()).await.unwrap().into_inner();
+    assert_eq!(lone(&planned.warnings), ["flags/new: prod"]);
+    create.validate_only = false;
+    let created = flags.create_flag(create).await.unwrap().into_inner();
+    assert!(created.warnings.is_empty(), "what is done is not warned of");
+
+    let mut pipeline = crate::server::create_pipeline().pipeline.unwrap();
+    pipeline.name = "pipelines/p".into();
+    pipeline.phases[0].rules = vec![rule_in("prod")];
+    pipeline.exempt_environments = vec!["dev".into()];
+    let update = v1::UpdatePipelineRequest {
+        pipeline: Some(pipeline.clone()),
+        validate_only: true,
+        ..Default::default()
+    };
+    let planned = pipelines.update_pipeline(update.clone()).await.unwrap().into_inner();
+    assert_eq!(lone(&planned.warnings), ["pipelines/p: dev"], "the flag names prod as well");
+    let update = v1::UpdatePipelineRequest { validate_only: false, ..update };
+    pipelines.update_pipeline(update).await.unwrap();
+    let create = v1::CreatePipelineRequest {
+        pipeline_id: "q".into(),
+        pipeline: Some(v1::Pipeline { name: String::new(), ..pipeline }),
+        validate_only: true,
+        ..Default::default()
+    };
+    let planned = pipelines.create_pipeline(create).await.unwrap().into_inner();
+    assert_eq!(lone(&planned.warnings), [""; 0], "two pipelines name dev then");
+
+    let flag = v1::Flag { name: "flags/new".into(), spec: spec("prdo"), ..Default::default() };
+    let flag = Some(flag);
+    let update = v1::UpdateFlagRequest { flag, validate_only: true, ..Default::default() };
+    let planned = flags.update_flag(update).await.unwrap().into_inner();
+    assert_eq!(lone(&planned.warnings), ["flags/new: prdo"]);
+
+    let mut request = v1::TriggerReleaseRequest { validate_only: true, ..trigger("r") };
+    let change = v1::release::Change::FeatureGate(gate_in("prdo"));
+    request.release.as_mut().unwrap().change = Some(change);
+    let planned = releases.trigger_release(request.clone()).await.unwrap().into_inner();
+    assert_eq!(lone(&planned.warnings), ["flags/checkout: prdo", "pipelines/p: dev"]);
+    let message = &planned.warnings[0].message;
+    assert!(message.starts_with("flags/checkout names the environment prdo"), "{message}");
+    request.validate_only = false;
+    let done = releases.trigger_release(request).await.unwrap().into_inner();
+    assert!(done.warnings.is_empty());
     server.stop().await;
 }
 

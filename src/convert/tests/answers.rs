@@ -10,13 +10,17 @@ use crate::{
 };
 use phasegate_engine::{
     command::Lateness,
+    environment::{NamedOnce, Place},
     event::Change,
-    id::{EnvironmentId, FlagId, ReleaseId},
+    id::{EnvironmentId, FlagId, PipelineId, ReleaseId, RuleId},
     plan,
     release::ReleaseState,
-    targeting::{self, Bucketing, Context},
+    targeting::{
+        self, Answer, BasisPoints, Bucketing, Condition, Considered, Context, Explanation, Outcome,
+        Salt, Source, TargetingRule, Test, Why,
+    },
     time::{Span, Timestamp},
-    value::Object,
+    value::{Object, Value},
 };
 use v1::{PhaseState, ReleaseState as State};
 
@@ -313,8 +317,8 @@ fn an_evaluation_says_what_why_and_whether_a_release_did_it() {
         let flag = story.state.flag(&FlagId::parse("checkout").unwrap()).unwrap();
         let active = story.state.active_release(&flag.id).map(|release| &**release);
         let context = Context { environment: &environment, attributes: &attributes };
-        let answer = targeting::evaluate(flag, active, &context, Bucketing::V3);
-        convert::answer_to_wire(&answer, active)
+        let explanation = targeting::explain(flag, active, &context, Bucketing::V3);
+        convert::answer_to_wire(&explanation, active)
     };
     let bool = |truth| Some(value(prost_types::value::Kind::BoolValue(truth)));
 
@@ -323,6 +327,7 @@ fn an_evaluation_says_what_why_and_whether_a_release_did_it() {
         value: bool(false),
         reason: v1::EvaluationReason::Default.into(),
         release: "releases/r1".to_owned(),
+        bucketing: v1::Bucketing::V3.into(),
         ..Default::default()
     };
     assert_eq!(evaluate(&story), settled);
@@ -336,8 +341,109 @@ fn an_evaluation_says_what_why_and_whether_a_release_did_it() {
         release: "releases/r1".to_owned(),
         exposed: true,
         phase_id: "canary".to_owned(),
+        bucketing: v1::Bucketing::V3.into(),
+        considered: vec![
+            v1::ConsideredRule {
+                source: v1::RuleSource::Phase.into(),
+                phase_id: "canary".to_owned(),
+                rule_id: "all".to_owned(),
+                outcome: v1::RuleOutcome::Matched.into(),
+                ..Default::default()
+            },
+            v1::ConsideredRule {
+                source: v1::RuleSource::Change.into(),
+                rule_id: "staff".to_owned(),
+                outcome: v1::RuleOutcome::Matched.into(),
+                ..Default::default()
+            },
+        ],
     };
     assert_eq!(evaluate(&story), exposed);
+}
+
+#[test]
+fn an_explanation_says_of_each_rule_what_decided_it() {
+    let is = |attribute: &str, value: &str| Condition {
+        attribute: attribute.into(),
+        test: Test::In(vec![value.into()]),
+    };
+    let rule = TargetingRule {
+        id: RuleId::parse("half").unwrap(),
+        environments: vec![EnvironmentId::parse("prod").unwrap()],
+        conditions: vec![is("tier", "beta"), is("region", "eu")],
+        share: BasisPoints::new(5_000).unwrap(),
+        bucket_by: "tenant".into(),
+    };
+    let flag = FlagId::parse("checkout").unwrap();
+    let check = |outcome: Outcome, bucket: Option<u32>, expected: v1::ConsideredRule| {
+        let (source, salt) = (Source::Settled, Salt::Flag(&flag));
+        let considered = vec![Considered { source, rule: &rule, outcome, bucket, salt }];
+        let (value, why) = (Value::Bool(false), Why::Default);
+        let answer = Answer { value, why, exposed: None };
+        let explanation = Explanation { answer, bucketing: Bucketing::V2, considered };
+        let wire = convert::answer_to_wire(&explanation, None);
+        assert_eq!(wire.bucketing(), v1::Bucketing::V2);
+        let source = v1::RuleSource::Settled.into();
+        let rule_id = "half".to_owned();
+        assert_eq!(wire.considered, [v1::ConsideredRule { source, rule_id, ..expected }]);
+    };
+    let with = |outcome: v1::RuleOutcome| v1::ConsideredRule {
+        outcome: outcome.into(),
+        ..Default::default()
+    };
+    check(Outcome::OtherEnvironments, None, with(v1::RuleOutcome::OtherEnvironments));
+    let failed = v1::ConsideredRule {
+        condition_index: 1,
+        attribute: "region".to_owned(),
+        ..with(v1::RuleOutcome::ConditionFailed)
+    };
+    check(Outcome::ConditionFailed { index: 1 }, None, failed);
+    let lacks = v1::ConsideredRule {
+        attribute: "tenant".to_owned(),
+        ..with(v1::RuleOutcome::LacksAttribute)
+    };
+    check(Outcome::LacksAttribute, None, lacks);
+    let bucket = |number| {
+        Some(v1::considered_rule::Bucket {
+            number,
+            rollout_basis_points: 5_000,
+            attribute: "tenant".to_owned(),
+            salt: "flags/checkout".to_owned(),
+        })
+    };
+    let outside =
+        v1::ConsideredRule { bucket: bucket(7_410), ..with(v1::RuleOutcome::OutsideShare) };
+    check(Outcome::OutsideShare, Some(7_410), outside);
+    let inside = v1::ConsideredRule { bucket: bucket(0), ..with(v1::RuleOutcome::Matched) };
+    check(Outcome::Matched, Some(0), inside);
+}
+
+#[test]
+fn a_warning_says_which_environments_and_who_names_them() {
+    let ids = |ids: &str| ids.split(' ').map(|id| EnvironmentId::parse(id).unwrap()).collect();
+    let flag = Place::Flag(FlagId::parse("checkout").unwrap());
+    let pipeline = Place::Pipeline(PipelineId::parse("web").unwrap());
+    let once = [
+        NamedOnce { place: flag, environments: ids("prdo") },
+        NamedOnce { place: pipeline, environments: ids("dev test") },
+    ];
+    let expected = [
+        v1::PlanWarning {
+            message: "flags/checkout names the environment prdo, and nothing else does: is it \
+                      spelt right?"
+                .to_owned(),
+            environments: vec!["prdo".to_owned()],
+            named_by: "flags/checkout".to_owned(),
+        },
+        v1::PlanWarning {
+            message: "pipelines/web names the environments dev, test, and nothing else does: are \
+                      they spelt right?"
+                .to_owned(),
+            environments: vec!["dev".to_owned(), "test".to_owned()],
+            named_by: "pipelines/web".to_owned(),
+        },
+    ];
+    assert_eq!(convert::warnings_to_wire(&once), expected);
 }
 
 #[test]
