@@ -46,6 +46,21 @@ test('a flag can be asked what it answers to somebody, and says why', async ({ s
   await ann.sees('#evaluate .answer', 'answers off');
 });
 
+test('an answer is explained rule by rule, with its bucket, and follows the release', async ({ server, person }) => {
+  const id = await underWay(server, 'plain');
+  const ann = await person();
+  await ann.go(`/flags/${id}?environment=prod&context=${encodeURIComponent('targetingKey=user-1')}`);
+  const list = ann.page.getByRole('list', { name: 'Rules that were asked, in order' });
+  assert.match(await list.innerText(), /^tenth, of the phase tenth: (matched, )?bucket \d{1,4} of 10000, (in|out)side its 10 %$/);
+  await ann.sees('#evaluate', `The bucket of targetingKey is the hash of releases/${id}:targetingKey, generation v3.`);
+  await server.pg('release', 'skip', id, 'tenth', '--as', 'bob');
+  await ann.sees('#evaluate .answer', 'answers on');
+  await ann.sees('#evaluate', /: matched/);
+  await server.pg('kill', id);
+  await ann.sees('#evaluate .answer', 'Because the flag is killed');
+  assert.equal(await list.count(), 0);
+});
+
 test('the kill switch is turned and lifted in dialogs, and the page says that it is on', async ({ server, person }) => {
   await server.apply(gate('switched', 'plain'));
   const ann = await person({ name: 'ann' });
@@ -159,6 +174,15 @@ test('what is triggered twice by one form is one release', async ({ server, pers
   assert.match(where[0], /\/releases\//);
   const list = JSON.parse(await server.pg('release', 'list', '-o', 'json'));
   assert.equal((list.releases ?? list).filter((release) => release.flag === 'flags/once').length, 1);
+});
+
+test('a plan warns of an environment that nothing else names', async ({ server, person }) => {
+  await server.apply(gate('misspelt', 'plain'));
+  const ann = await person({ name: 'ann' });
+  await ann.go('/flags/misspelt/release');
+  await ann.page.getByLabel('New answers').fill('featureGate:\n  rules:\n    - {targeting: {id: a, environments: [prdo]}, value: true}\n');
+  await ann.button('Show the plan').click();
+  await ann.sees('main .notice', 'flags/misspelt names the environment prdo, and nothing else does');
 });
 
 test('a flag without a pipeline offers them all', async ({ server, person }) => {

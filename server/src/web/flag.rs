@@ -11,7 +11,7 @@ use super::{
     releases::newest_first,
     time,
     viewer::Viewer,
-    words,
+    why, words,
 };
 use crate::grpc::status;
 use axum::{
@@ -31,7 +31,7 @@ use phasegate_engine::{
     id::FlagId,
     refusal::Resource,
     release::Release,
-    targeting::{Answer, Context, Exposure, Why, evaluate},
+    targeting::{Answer, Context, Explanation, Exposure, Why, explain},
 };
 use serde::Deserialize;
 use std::sync::Arc;
@@ -148,19 +148,22 @@ fn evaluation(
                 textarea id="context" name="context" rows="3" spellcheck="false" placeholder="targetingKey=user-1\ntier=beta" { (question.context) } }
             div.field.buttons { button { "Ask" } }
         }
-        @if asked { div.answer role="status" { @match ask(moment, flag, active, question) {
-            Ok(answer) => { (answer_words(flag, active, &answer)) }
-            Err(refusal) => { (refused::words(&refusal)) }
-        } } }
+        @if asked { @match ask(moment, flag, active, question) {
+            Ok(explanation) => {
+                div.answer role="status" { (answer_words(flag, active, &explanation.answer)) }
+                (why::considered(&explanation))
+            }
+            Err(refusal) => { div.answer role="status" { (refused::words(&refusal)) } }
+        } }
     }
 }
 
-fn ask(
+fn ask<'a>(
     moment: &Moment,
-    flag: &Flag,
-    active: Option<&Release>,
+    flag: &'a Flag,
+    active: Option<&'a Release>,
     question: &Question,
-) -> Result<Answer, Status> {
+) -> Result<Explanation<'a>, Status> {
     let request = v1::EvaluateFlagRequest {
         flag: format!("flags/{}", flag.id),
         environment: question.environment.trim().to_owned(),
@@ -171,7 +174,7 @@ fn ask(
     };
     let asked = convert::evaluate_flag(request).map_err(status::rejected)?;
     let context = Context { environment: &asked.environment, attributes: &asked.attributes };
-    Ok(evaluate(flag, active, &context, moment.bucketing))
+    Ok(explain(flag, active, &context, moment.bucketing))
 }
 
 fn answer_words(flag: &Flag, active: Option<&Release>, answer: &Answer) -> Markup {

@@ -40,6 +40,7 @@ mod releases;
 mod time;
 mod trigger;
 mod viewer;
+mod why;
 mod words;
 
 use crate::{delivery::Delivery, grpc::Api};

@@ -136,8 +136,8 @@ async fn step(site: &Site, id: &str, viewer: Viewer, fields: &Fields) -> Result<
     let problem = match fields.step {
         Step::Edit => None,
         Step::Plan => match planned(site, &moment, flag, fields).await {
-            Ok(trigger) => {
-                let body = confirm(&moment, flag, fields, &trigger);
+            Ok(planned) => {
+                let body = confirm(&moment, flag, fields, &planned);
                 return Ok(Html(page(&moment, flag, &body).into_string()).into_response());
             }
             Err(problem) => Some(problem),
@@ -200,13 +200,19 @@ fn refused_at(document: &Document, status: Status) -> Problem {
     Problem::Refused(status, lines)
 }
 
+/// A release that would be accepted.
+struct Planned {
+    trigger: Trigger,
+    warnings: Vec<v1::PlanWarning>,
+}
+
 /// Asks whether it would be accepted, and for what it says.
 async fn planned(
     site: &Site,
     moment: &Moment,
     flag: &Flag,
     fields: &Fields,
-) -> Result<Trigger, Problem> {
+) -> Result<Planned, Problem> {
     let (request, document) = request(flag, fields)?;
     let tried = v1::TriggerReleaseRequest {
         validate_only: true,
@@ -214,7 +220,8 @@ async fn planned(
         ..request.clone()
     };
     let refused = |status| refused_at(&document, status);
-    site.api.trigger_release(moment.viewer.request(tried)).await.map_err(refused)?;
+    let answer = site.api.trigger_release(moment.viewer.request(tried)).await.map_err(refused)?;
+    let warnings = answer.into_inner().warnings;
     // Any id: this one is only looked at.
     let some_id = ReleaseId::parse("planned").map_err(|error| Problem::Text(error.to_string()))?;
     let parsed = convert::trigger_release(request, some_id);
@@ -222,7 +229,7 @@ async fn planned(
     let Action::TriggerRelease(trigger) = parsed.action else {
         return Err(Problem::Text("this is no release".to_owned()));
     };
-    Ok(trigger)
+    Ok(Planned { trigger, warnings })
 }
 
 /// Triggers it; gives its name.
@@ -318,7 +325,8 @@ fn carried(fields: &Fields) -> Markup {
     }
 }
 
-fn confirm(moment: &Moment, flag: &Flag, fields: &Fields, trigger: &Trigger) -> Markup {
+fn confirm(moment: &Moment, flag: &Flag, fields: &Fields, planned: &Planned) -> Markup {
+    let trigger = &planned.trigger;
     let pipeline = trigger.pipeline.as_ref().or(flag.pipeline.as_ref());
     let pipeline: Option<&Arc<Pipeline>> = pipeline.and_then(|id| moment.state.pipeline(id));
     let start = trigger.schedule_time.map_or(moment.now, |at| at.max(moment.now));
@@ -328,6 +336,9 @@ fn confirm(moment: &Moment, flag: &Flag, fields: &Fields, trigger: &Trigger) -> 
             @if !pipeline.template.trigger_notice.is_empty() {
                 p.notice { strong { "Notice: " } (pipeline.template.trigger_notice) }
             }
+        }
+        @for warning in &planned.warnings {
+            p.notice { strong { "Warning: " } (warning.message) }
         }
         h2 { "What it changes" }
         (change::diff(&flag.spec, &trigger.change))

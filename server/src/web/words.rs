@@ -71,7 +71,8 @@ fn any_of<T: AsRef<str>>(values: &[T]) -> String {
     values.iter().map(AsRef::as_ref).collect::<Vec<_>>().join(" or ")
 }
 
-fn condition(condition: &Condition) -> String {
+/// What a condition asks: `tier is beta or staff`.
+pub(super) fn condition(condition: &Condition) -> String {
     let attribute = &condition.attribute;
     match &condition.test {
         Test::In(values) => format!("{attribute} is {}", any_of(values)),

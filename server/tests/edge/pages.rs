@@ -350,6 +350,78 @@ async fn a_release_is_triggered_with_its_plan_first() {
 }
 
 #[tokio::test]
+async fn a_plan_warns_of_environments_that_nothing_else_names() {
+    let server = Server::start().await.with_flag_and_pipeline().await;
+    let browser = Browser::of(&server, "ann", "");
+    let send = async |answers: &str| {
+        let fields = [("step", "plan"), ("answers", answers), ("pipeline", "p")];
+        let page = browser.post("/flags/checkout/release", &fields).await;
+        assert_eq!(page.status, 200, "{}", page.text());
+        page.text()
+    };
+    let rule = "{targeting: {id: one, environments: [prdo]}, value: true}";
+    let plan = send(&format!("featureGate: {{rules: [{rule}]}}")).await;
+    let warning = "Warning: flags/checkout names the environment prdo, and nothing else does";
+    assert!(plan.contains(warning), "{plan}");
+    let plan = send("featureGate: {defaultValue: true}").await;
+    assert!(!plan.contains("Warning"), "{plan}");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn an_answer_is_explained_rule_by_rule() {
+    let server = Server::start().await;
+    let condition = v1::Condition {
+        attribute: "tier".into(),
+        operator: v1::ConditionOperator::In.into(),
+        values: vec!["beta".into()],
+    };
+    let beta =
+        v1::TargetingRule { id: "beta".into(), conditions: vec![condition], ..Default::default() };
+    let dev = v1::TargetingRule {
+        id: "developers".into(),
+        environments: vec!["dev".into()],
+        ..Default::default()
+    };
+    let half = v1::TargetingRule {
+        id: "half".into(),
+        rollout_basis_points: Some(5_000),
+        ..Default::default()
+    };
+    let rule = |targeting| v1::gate_spec::Rule { targeting: Some(targeting), value: true };
+    let gate =
+        v1::GateSpec { rules: vec![rule(beta), rule(dev), rule(half)], default_value: false };
+    let mut create = crate::server::create_flag("checkout");
+    create.flag.as_mut().unwrap().spec = Some(v1::flag::Spec::FeatureGate(gate));
+    server.flags().await.create_flag(create).await.unwrap();
+
+    let browser = Browser::new(&server);
+    let ask = async |context: &str| {
+        let path = format!("/flags/checkout?environment=prod&context={context}");
+        browser.get(&path).await
+    };
+    let page = ask("targetingKey%3Duser-1").await;
+    assert!(page.body.contains("<ol class=\"asked\" aria-labelledby=\"asked\">"), "{}", page.body);
+    let text = page.text();
+    for expected in [
+        "beta, of what the flag settles on: condition 1 does not hold, tier is beta",
+        "developers, of what the flag settles on: is for dev only",
+        "half, of what the flag settles on: ",
+        " of 10000, ",
+        "The bucket of targetingKey is the hash of flags/checkout:targetingKey, generation v3.",
+    ] {
+        assert!(text.contains(expected), "no {expected:?} in {text}");
+    }
+    let text = ask("tier%3Dbeta").await.text();
+    assert!(text.contains("beta, of what the flag settles on: matched"), "{text}");
+    assert!(!text.contains("is for dev only"), "what comes after the match is not asked: {text}");
+    let text = ask("").await.text();
+    let lacks = "half, of what the flag settles on: has a share by targetingKey, which the context";
+    assert!(text.contains(lacks), "{text}");
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn the_kill_switch_is_turned_with_a_reason() {
     let server = with_release().await;
     let browser = Browser::of(&server, "ann", "");
@@ -358,6 +430,7 @@ async fn the_kill_switch_is_turned_with_a_reason() {
     let page = browser.get("/flags/checkout?environment=prod").await.text();
     assert!(page.contains("“it burns”"), "{page}");
     assert!(page.contains("Because the flag is killed"), "{page}");
+    assert!(!page.contains("Rules that were asked"), "{page}");
     assert_eq!(browser.post("/flags/checkout/revive", &[]).await.status, 303);
     let page = browser.get("/flags/checkout?environment=prod").await.text();
     assert!(page.contains("checkout answers on."), "{page}");
