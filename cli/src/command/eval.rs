@@ -5,7 +5,7 @@ use crate::{
     connection::Connection,
     failure::Failure,
     name,
-    output::{Output, resource},
+    output::{Output, answer},
 };
 use clap::Args;
 use clap_complete::engine::ArgValueCandidates;
@@ -53,7 +53,7 @@ impl Eval {
             environment: self.environment,
             context: Some(Struct { fields }),
         };
-        let answer = client.evaluate_flag(request).await?;
-        self.output.show(&answer, || resource::answer(&answer))
+        let answered = client.evaluate_flag(request).await?;
+        self.output.show(&answered, || answer::answer(&answered))
     }
 }

@@ -85,6 +85,9 @@ impl Trigger {
             if let Some(planned) = &answer.release {
                 show_notice(planned);
             }
+            for warning in &answer.warnings {
+                note(&format!("warning: {}", warning.message));
+            }
             let now = now(client).await;
             return output.show(&answer, || release::plan(&answer, now));
         }

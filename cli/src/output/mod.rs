@@ -1,6 +1,7 @@
 //! What is shown, and how: aligned text for people, proto3 JSON for programs. Data goes to stdout;
 //! notes, hints and errors go to stderr.
 
+pub(crate) mod answer;
 pub(crate) mod event;
 pub(crate) mod release;
 pub(crate) mod resource;

@@ -80,7 +80,7 @@ pub(crate) fn targets(rule: &v1::TargetingRule) -> String {
     if parts.is_empty() { "everyone".to_owned() } else { parts.join(", ") }
 }
 
-fn percent(basis_points: u32) -> String {
+pub(crate) fn percent(basis_points: u32) -> String {
     let (whole, rest) = (basis_points / 100, basis_points % 100);
     match rest {
         0 => format!("{whole} %"),
@@ -247,33 +247,6 @@ pub(crate) fn pipelines(pipelines: &[v1::Pipeline]) -> String {
         table.row([id(&pipeline.name), &phases.join(" > "), &shortened(&pipeline.description)]);
     }
     table.render()
-}
-
-/// What a flag answered, and why.
-pub(crate) fn answer(answer: &v1::EvaluateFlagResponse) -> String {
-    let value = answer.value.as_ref().map(json).unwrap_or_default();
-    let why = match answer.reason() {
-        v1::EvaluationReason::Unspecified => "for a reason that this program is too old to know",
-        v1::EvaluationReason::Disabled => "the flag is killed",
-        v1::EvaluationReason::Default => "no rule matched",
-        v1::EvaluationReason::TargetingMatch => "a rule matched",
-        v1::EvaluationReason::Split => "a rule matched, and the share it is for",
-    };
-    let mut text = format!("{value}\n\n");
-    let mut facts = Table::of_facts();
-    facts.fact("why", why);
-    facts.fact("rule", &*answer.variant);
-    let killed = answer.reason() == v1::EvaluationReason::Disabled;
-    let decided = match (answer.release.as_str(), answer.exposed, answer.phase_id.as_str()) {
-        _ if killed => "the kill switch".to_owned(),
-        ("", _, _) => "the settled spec".to_owned(),
-        (release, false, _) => format!("the settled spec ({release} has not reached this context)"),
-        (release, true, "") => format!("{release}, in an exempt environment"),
-        (release, true, phase) => format!("{release}, phase {phase}"),
-    };
-    facts.fact("decided by", decided);
-    text.push_str(&facts.render());
-    text
 }
 
 #[cfg(test)]

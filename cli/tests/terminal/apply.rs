@@ -138,3 +138,47 @@ fn what_cannot_be_pruned_is_said_and_keeps_everything_as_it_is() {
     }
     assert_eq!(check(&stage, &["get", "flags/kept"]).0, 1, "nothing was created");
 }
+
+#[test]
+fn a_plan_warns_of_environments_that_nothing_else_names() {
+    let stage = Stage::empty();
+    let pipeline = PIPELINE.replace("{id: all}", "{id: all, environments: [prod]}");
+    let gate = |environment: &str| {
+        let rule = format!("{{targeting: {{id: a, environments: [{environment}]}}, value: true}}");
+        FLAG.replace("featureGate: {}", &format!("featureGate: {{rules: [{rule}]}}"))
+    };
+    let warned = |arguments: &[&str]| {
+        let (_, _, err) = told(&stage.run(arguments));
+        err
+    };
+    let both = folder(&stage, &[("p.yaml", &pipeline), ("f.yaml", &gate("prod"))]);
+    assert_eq!(warned(&["diff", "-f", &both]), "");
+    folder(&stage, &[("p.yaml", &pipeline), ("f.yaml", &gate("prdo"))]);
+    let expected = "\
+warning: pipelines/p names the environment prod, and nothing else does: is it spelt right?
+warning: flags/f names the environment prdo, and nothing else does: is it spelt right?
+";
+    assert_eq!(warned(&["apply", "-f", &both]), expected);
+    assert_eq!(warned(&["apply", "-f", &both]), "", "nothing of it is applied again");
+    folder(&stage, &[("p.yaml", &pipeline), ("f.yaml", &gate("prod"))]);
+    assert_eq!(warned(&["apply", "-f", &both]), "");
+}
+
+#[test]
+fn the_plan_of_a_release_warns_of_environments_that_nothing_else_names() {
+    let stage = Stage::empty();
+    let documents = folder(&stage, &[("p.yaml", PIPELINE), ("f.yaml", FLAG)]);
+    stage.done(&["apply", "-f", &documents]);
+    let release = "\
+kind: Release
+flag: flags/f
+featureGate: {rules: [{targeting: {id: a, environments: [prdo]}, value: true}]}
+";
+    let release = stage.file("release.yaml", release);
+    let plan = ["release", "trigger", "-f", &release, "--dry-run"];
+    let (code, out, err) = told(&stage.run(&plan));
+    assert!(code == 0 && out.starts_with("nothing was triggered"), "{out}{err}");
+    let expected =
+        "warning: flags/f names the environment prdo, and nothing else does: is it spelt right?\n";
+    assert_eq!(err, expected);
+}

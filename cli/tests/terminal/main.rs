@@ -13,6 +13,7 @@ mod terminal;
 
 mod apply;
 mod context;
+mod eval;
 mod shell;
 mod top;
 mod watch;

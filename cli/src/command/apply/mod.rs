@@ -7,16 +7,17 @@
 
 mod plan;
 mod prune;
+mod warning;
 
 use crate::{
     connection::Connection,
     document::{self, Document, Source},
     failure::Failure,
-    output::print,
+    output::{note, print},
 };
 use clap::Args;
 use phasegate_client::{Client, Error};
-use plan::{Change, Plan, Rest, Step, Try};
+use plan::{Change, Plan, Rest, Step};
 use std::io::{self, IsTerminal as _, Write as _};
 
 #[derive(Args, Debug)]
@@ -88,8 +89,7 @@ impl Apply {
         if self.dry_run {
             return look(&plan);
         }
-        print(&plan.show())?;
-        print(&format!("\n{}\n", intended(&plan)))?;
+        show(&plan)?;
         refuse_blocked(&plan)?;
         if plan.count(Change::is_delete) > 0 && !self.yes {
             self.ask(&plan)?;
@@ -130,10 +130,18 @@ impl Apply {
 
 /// Shows a plan that is not carried out.
 fn look(plan: &Plan<'_>) -> Result<(), Failure> {
-    print(&plan.show())?;
-    print(&format!("\n{}\n", intended(plan)))?;
+    show(plan)?;
     refuse_blocked(plan)?;
     if plan.has_changes() { Err(Failure::HasChanges) } else { Ok(()) }
+}
+
+fn show(plan: &Plan<'_>) -> Result<(), Failure> {
+    print(&plan.show())?;
+    print(&format!("\n{}\n", intended(plan)))?;
+    for warning in &plan.warnings {
+        note(&format!("warning: {}", warning.message));
+    }
+    Ok(())
 }
 
 fn intended(plan: &Plan<'_>) -> String {
@@ -188,22 +196,22 @@ async fn carry_out(client: &Client, step: &Step<'_>) -> Result<Option<Done>, Fai
     Ok(Some(match &step.change {
         Change::Nothing | Change::CannotDelete { .. } => return Ok(None),
         Change::CreatePipeline(wanted) => {
-            let request = plan::create_pipeline(wanted, Try::Earnest);
+            let request = plan::create_pipeline(wanted);
             client.create_pipeline(request).await.map_err(refused)?;
             Done::Created
         }
         Change::UpdatePipeline { wanted, .. } => {
-            let request = plan::update_pipeline(wanted, Try::Earnest);
+            let request = plan::update_pipeline(wanted);
             client.update_pipeline(request).await.map_err(refused)?;
             Done::Changed
         }
         Change::CreateFlag(wanted) => {
-            let request = plan::create_flag(wanted, Try::Earnest);
+            let request = plan::create_flag(wanted);
             client.create_flag(request).await.map_err(refused)?;
             Done::Created
         }
         Change::UpdateFlag { wanted, .. } => {
-            let request = plan::update_flag(wanted, Try::Earnest);
+            let request = plan::update_flag(wanted);
             client.update_flag(request).await.map_err(refused)?;
             Done::Changed
         }

@@ -1,6 +1,6 @@
 //! What applying documents would do. Everything is tried on the server and nothing is changed.
 
-use super::prune;
+use super::{prune, warning};
 use crate::{
     document::{self, Document, Resource},
     failure::Failure,
@@ -55,6 +55,8 @@ pub(super) struct Step<'a> {
 #[derive(Debug)]
 pub(super) struct Plan<'a> {
     pub(super) steps: Vec<Step<'a>>,
+    /// What is allowed and perhaps not meant.
+    pub(super) warnings: Vec<v1::PlanWarning>,
 }
 
 /// Whether what no document names is deleted.
@@ -72,17 +74,22 @@ impl<'a> Plan<'a> {
     ) -> Result<Self, Failure> {
         let named = named_once(documents)?;
         let mut steps: Vec<Step<'a>> = Vec::new();
+        let mut warnings = Vec::new();
         for document in documents {
             if let Resource::Pipeline(wanted) = &document.resource {
-                let change = pipeline(client, wanted).await;
-                let change = change.map_err(|error| Failure::in_document(document, error))?;
+                let tried = pipeline(client, wanted).await;
+                let (change, warned) =
+                    tried.map_err(|error| Failure::in_document(document, error))?;
+                warnings.extend(warned);
                 steps.push(Step { name: wanted.name.clone(), change, document: Some(document) });
             }
         }
         for document in documents {
             if let Resource::Flag(wanted) = &document.resource {
-                let change = flag(client, wanted, &steps).await;
-                let change = change.map_err(|error| Failure::in_document(document, error))?;
+                let tried = flag(client, wanted, &steps).await;
+                let (change, warned) =
+                    tried.map_err(|error| Failure::in_document(document, error))?;
+                warnings.extend(warned);
                 steps.push(Step { name: wanted.name.clone(), change, document: Some(document) });
             }
         }
@@ -97,7 +104,8 @@ impl<'a> Plan<'a> {
         if rest == Rest::Prune {
             steps.extend(prune::steps(client, documents, &named).await?);
         }
-        Ok(Self { steps })
+        let warnings = warning::of_all(warnings, documents);
+        Ok(Self { steps, warnings })
     }
 
     pub(super) fn has_changes(&self) -> bool {
@@ -198,47 +206,64 @@ fn found<T>(answer: Result<T, Error>) -> Result<Option<T>, Error> {
     }
 }
 
-async fn pipeline(client: &Client, wanted: &v1::Pipeline) -> Result<Change, Error> {
+/// What is done, and what the server warns of. It knows of no other document.
+type Tried = (Change, Vec<v1::PlanWarning>);
+
+async fn pipeline(client: &Client, wanted: &v1::Pipeline) -> Result<Tried, Error> {
     let Some(before) = found(client.get_pipeline(&wanted.name).await)? else {
-        client.create_pipeline(create_pipeline(wanted, Try::Only)).await?;
-        return Ok(Change::CreatePipeline(wanted.clone()));
+        let tried = client.plan_create_pipeline(create_pipeline(wanted)).await?;
+        return Ok((Change::CreatePipeline(wanted.clone()), tried.warnings));
     };
     if decided_pipeline(&before) == decided_pipeline(wanted) {
-        return Ok(Change::Nothing);
+        return Ok((Change::Nothing, Vec::new()));
     }
     // Made from what was read just now, and from nothing later.
     let wanted = v1::Pipeline { etag: before.etag.clone(), ..wanted.clone() };
-    let after = client.update_pipeline(update_pipeline(&wanted, Try::Only)).await?;
+    let tried = client.plan_update_pipeline(update_pipeline(&wanted)).await?;
+    let after = tried.pipeline.unwrap_or_default();
     let (before, after) = (decided_pipeline(&before), decided_pipeline(&after));
     if before == after {
-        return Ok(Change::Nothing);
+        return Ok((Change::Nothing, Vec::new()));
     }
     let write = |pipeline| document::write("Pipeline", pipeline);
-    Ok(Change::UpdatePipeline { wanted, diff: diff(&write(&before), &write(&after)) })
+    let diff = diff(&write(&before), &write(&after));
+    Ok((Change::UpdatePipeline { wanted, diff }, tried.warnings))
 }
 
-async fn flag(client: &Client, wanted: &v1::Flag, steps: &[Step<'_>]) -> Result<Change, Error> {
+async fn flag(client: &Client, wanted: &v1::Flag, steps: &[Step<'_>]) -> Result<Tried, Error> {
     let Some(before) = found(client.get_flag(&wanted.name).await)? else {
-        return match client.create_flag(create_flag(wanted, Try::Only)).await {
-            Err(error) if !lacks_one_of(&error, steps) => Err(error),
-            Ok(_) | Err(_) => Ok(Change::CreateFlag(wanted.clone())),
+        let tried = match client.plan_create_flag(create_flag(wanted)).await {
+            Err(error) if lacks_one_of(&error, steps) => {
+                // All but its pipeline can be tried.
+                let alone = v1::Flag { pipeline: String::new(), ..wanted.clone() };
+                client.plan_create_flag(create_flag(&alone)).await?
+            }
+            tried => tried?,
         };
+        return Ok((Change::CreateFlag(wanted.clone()), tried.warnings));
     };
     if decided_flag(&before) == decided_flag(wanted) {
-        return Ok(Change::Nothing);
+        return Ok((Change::Nothing, Vec::new()));
     }
     let wanted = v1::Flag { etag: before.etag.clone(), ..wanted.clone() };
-    let after = match client.update_flag(update_flag(&wanted, Try::Only)).await {
-        Ok(after) => after,
-        Err(error) if lacks_one_of(&error, steps) => wanted.clone(),
+    let (after, warnings) = match client.plan_update_flag(update_flag(&wanted)).await {
+        Ok(tried) => (tried.flag.unwrap_or_default(), tried.warnings),
+        Err(error) if lacks_one_of(&error, steps) => {
+            // As above.
+            let mut alone = update_flag(&wanted);
+            if let Some(mask) = &mut alone.update_mask {
+                mask.paths.retain(|path| path != "pipeline");
+            }
+            (wanted.clone(), client.plan_update_flag(alone).await?.warnings)
+        }
         Err(error) => return Err(error),
     };
     let (before, after) = (decided_flag(&before), decided_flag(&after));
     if before == after {
-        return Ok(Change::Nothing);
+        return Ok((Change::Nothing, Vec::new()));
     }
     let write = |flag| document::write("Flag", flag);
-    Ok(Change::UpdateFlag { wanted, diff: diff(&write(&before), &write(&after)) })
+    Ok((Change::UpdateFlag { wanted, diff: diff(&write(&before), &write(&after)) }, warnings))
 }
 
 /// A flag may name a pipeline that is created only when the plan is carried out.
@@ -248,42 +273,32 @@ fn lacks_one_of(error: &Error, steps: &[Step<'_>]) -> bool {
         && steps.iter().any(|step| step.change.is_create() && lacks == Some(&step.name))
 }
 
-/// Whether a call is made in earnest.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Try {
-    Only,
-    Earnest,
-}
-
-pub(super) fn create_pipeline(wanted: &v1::Pipeline, how: Try) -> v1::CreatePipelineRequest {
+pub(super) fn create_pipeline(wanted: &v1::Pipeline) -> v1::CreatePipelineRequest {
     v1::CreatePipelineRequest {
         pipeline_id: id(&wanted.name).to_owned(),
         pipeline: Some(wanted.clone()),
-        validate_only: how == Try::Only,
         ..Default::default()
     }
 }
 
-pub(super) fn update_pipeline(wanted: &v1::Pipeline, how: Try) -> v1::UpdatePipelineRequest {
+pub(super) fn update_pipeline(wanted: &v1::Pipeline) -> v1::UpdatePipelineRequest {
     let paths = ["description", "phases", "exempt_environments", "trigger_notice"];
     v1::UpdatePipelineRequest {
         pipeline: Some(wanted.clone()),
         update_mask: Some(FieldMask { paths: paths.map(str::to_owned).to_vec() }),
-        validate_only: how == Try::Only,
         ..Default::default()
     }
 }
 
-pub(super) fn create_flag(wanted: &v1::Flag, how: Try) -> v1::CreateFlagRequest {
+pub(super) fn create_flag(wanted: &v1::Flag) -> v1::CreateFlagRequest {
     v1::CreateFlagRequest {
         flag_id: id(&wanted.name).to_owned(),
         flag: Some(wanted.clone()),
-        validate_only: how == Try::Only,
         ..Default::default()
     }
 }
 
-pub(super) fn update_flag(wanted: &v1::Flag, how: Try) -> v1::UpdateFlagRequest {
+pub(super) fn update_flag(wanted: &v1::Flag) -> v1::UpdateFlagRequest {
     let spec = match &wanted.spec {
         Some(Spec::DynamicConfig(_)) => "dynamic_config",
         // A flag without a spec is refused by the server, which says so better.
@@ -293,7 +308,6 @@ pub(super) fn update_flag(wanted: &v1::Flag, how: Try) -> v1::UpdateFlagRequest 
     v1::UpdateFlagRequest {
         flag: Some(wanted.clone()),
         update_mask: Some(FieldMask { paths: paths.map(str::to_owned).to_vec() }),
-        validate_only: how == Try::Only,
         ..Default::default()
     }
 }
