@@ -160,8 +160,9 @@ warning: flags/f names the environment prdo, and nothing else does: is it spelt 
 ";
     assert_eq!(warned(&["apply", "-f", &both]), expected);
     assert_eq!(warned(&["apply", "-f", &both]), "", "nothing of it is applied again");
-    folder(&stage, &[("p.yaml", &pipeline), ("f.yaml", &gate("prod"))]);
-    assert_eq!(warned(&["apply", "-f", &both]), "");
+    let same = pipeline.replace("prod", "prdo");
+    folder(&stage, &[("p.yaml", &same), ("f.yaml", &gate("prdo"))]);
+    assert_eq!(warned(&["apply", "-f", &both]), "", "two places name it now");
 }
 
 #[test]
