@@ -1,6 +1,6 @@
 //! One way through every call that is not a plain action on a release.
 
-use crate::server::{START, Server, create_flag, trigger, within};
+use crate::server::{START, Server, create_flag, create_pipeline, trigger, within};
 use phasegate_api::{rehearsal, v1};
 use tonic::{Code, Request};
 
@@ -144,7 +144,7 @@ async fn a_call_that_only_validates_warns_of_environments_that_nothing_else_name
     let mut releases = server.releases().await;
     let spec = |environment| Some(v1::flag::Spec::FeatureGate(gate_in(environment)));
 
-    let mut create = crate::server::create_flag("new");
+    let mut create = create_flag("new");
     create.flag.as_mut().unwrap().spec = spec("prod");
     create.validate_only = true;
     let planned = flags.create_flag(create.clone()).await.unwrap().into_inner();
@@ -153,7 +153,7 @@ async fn a_call_that_only_validates_warns_of_environments_that_nothing_else_name
     let created = flags.create_flag(create).await.unwrap().into_inner();
     assert!(created.warnings.is_empty(), "what is done is not warned of");
 
-    let mut pipeline = crate::server::create_pipeline().pipeline.unwrap();
+    let mut pipeline = create_pipeline().pipeline.unwrap();
     pipeline.name = "pipelines/p".into();
     pipeline.phases[0].rules = vec![rule_in("prod")];
     pipeline.exempt_environments = vec!["dev".into()];
