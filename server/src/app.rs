@@ -117,7 +117,8 @@ impl App {
             None => Offer::Production,
         };
         let health = Health::new(offer).await;
-        let api = Api::new(self.config.bucketing);
+        let api =
+            Api::new(self.config.bucketing).with_environments(&self.config.delivery.environments());
         let drain_over = self.config.watch.drain_over;
         let delivery = Delivery::new(api.clone(), self.config.delivery.clone(), drain_over);
         let transport = Transport::start(

@@ -6,12 +6,15 @@ use clap::{Args, ValueEnum};
 use phasegate_server::{
     app::{self, App},
     config::{Bucketing, ClockSource, Config, DEFAULT_PORT, Data, EnvironmentId, Span, Timestamp},
+    driver::{FLAG_SET_BYTES_MAX, FlagSets},
 };
 use std::{
+    fmt,
     future::Future,
     io::{self, IsTerminal as _},
     net::SocketAddr,
     path::PathBuf,
+    str::FromStr,
     time::Duration,
 };
 use tracing_subscriber::EnvFilter;
@@ -67,6 +70,10 @@ struct Delivery {
     /// come more than once
     #[arg(long = "ofrep-origin", value_name = "ORIGIN")]
     ofrep_origins: Vec<String>,
+    /// Bytes that all flags together may come to as applications are sent them, or `none` if no
+    /// application evaluates by itself: clients refuse messages above 4 MiB
+    #[arg(long, default_value_t = FlagSetLimit(Some(FLAG_SET_BYTES_MAX)), value_name = "BYTES")]
+    flag_set_limit: FlagSetLimit,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -102,6 +109,33 @@ enum LogFormat {
     Text,
     /// One JSON object a line
     Json,
+}
+
+/// How large flags may become, or not to look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct FlagSetLimit(Option<usize>);
+
+impl FromStr for FlagSetLimit {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "none" => Ok(Self(None)),
+            number => match number.parse() {
+                Ok(bytes) => Ok(Self(Some(bytes))),
+                Err(_) => Err("write a number of bytes, or none".to_owned()),
+            },
+        }
+    }
+}
+
+impl fmt::Display for FlagSetLimit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(bytes) => bytes.fmt(f),
+            None => f.write_str("none"),
+        }
+    }
 }
 
 fn default_address() -> SocketAddr {
@@ -143,6 +177,7 @@ impl Serve {
         config.delivery.environments = self.delivery.environments.clone();
         config.delivery.default_environment = self.delivery.default_environment.clone();
         config.delivery.origins = self.delivery.ofrep_origins.clone();
+        config.driver.flag_sets = FlagSets { bytes_max: self.delivery.flag_set_limit.0 };
         config.bucketing = match self.bucketing {
             BucketingKind::V2 => Bucketing::V2,
             BucketingKind::V3 => Bucketing::V3,

@@ -83,11 +83,15 @@ impl<'a> Attribute<'a> {
 
 /// What is wrong with the name of an attribute that [`is_attribute_name`] refuses.
 pub const NOT_AN_ATTRIBUTE_NAME: &str = "must not contain \".\" or \"\\\", begin with \"$\" or be \"__proto__\": JsonLogic, in which \
-     applications get their rules, reads that as a path or as a name of its own";
+     applications read it, takes that for a path or a name of its own; nor be \"environment\", which \
+     providers fill in themselves: name environments in the rule's `environments`";
 
-/// Whether JsonLogic can name an attribute like this. One with another name counts as missing.
+/// Whether an attribute can have this name wherever rules are read. One with another name counts as missing.
 pub fn is_attribute_name(name: &str) -> bool {
-    !name.is_empty() && !name.contains(['.', '\\']) && !name.starts_with('$') && name != "__proto__"
+    // JavaScript's own, and what flagd's providers overlay with the environment that they follow.
+    const TAKEN: [&str; 2] = ["__proto__", "environment"];
+    let is_path = name.contains(['.', '\\']) || name.starts_with('$');
+    !name.is_empty() && !is_path && !TAKEN.contains(&name)
 }
 
 /// What the value of a condition equals besides the same text: `3.0` equals the text `3.0` and the
@@ -186,11 +190,11 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_jsonlogic_reads_as_a_path_is_no_attribute() {
+    fn a_name_that_means_something_else_to_providers_is_no_attribute() {
         for name in ["a", "targetingKey", "é b", "0", "a$"] {
             assert!(is_attribute_name(name), "{name}");
         }
-        for name in ["", "a.b", "a\\b", "$flagd", "../a", "__proto__"] {
+        for name in ["", "a.b", "a\\b", "$flagd", "../a", "__proto__", "environment"] {
             assert!(!is_attribute_name(name), "{name}");
             let attributes = Object::from([(name.into(), Value::Bool(true))]);
             assert_eq!(Attribute::of(&attributes, name), None, "{name}");

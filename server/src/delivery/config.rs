@@ -30,6 +30,13 @@ pub struct Config {
     pub set_bytes_max: usize,
 }
 
+impl Config {
+    /// All environments that the settings name.
+    pub fn environments(&self) -> Vec<EnvironmentId> {
+        self.environments.iter().chain(&self.default_environment).cloned().collect()
+    }
+}
+
 impl Default for Config {
     fn default() -> Self {
         Self {

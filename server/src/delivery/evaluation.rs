@@ -60,7 +60,7 @@ impl Delivery {
         &self,
         metadata: &MetadataMap,
     ) -> Result<impl Stream<Item = Happened> + use<>, Refusal> {
-        let any = || Scope::Any(self.config.environments.clone());
+        let any = || Scope::Any(self.config.environments());
         let scope = self.given(metadata, "")?.map_or_else(any, Scope::Of);
         let follower = self.hub.follow(scope, Purpose::Changes)?;
         Ok(events(follower, self.config.keep_alive))

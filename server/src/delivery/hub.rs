@@ -90,10 +90,7 @@ impl Hub {
         state: &State,
         id: &EnvironmentId,
     ) -> Result<(), Refusal> {
-        if self.config.environments.contains(id)
-            || self.config.default_environment.as_ref() == Some(id)
-            || environment::is_environment(state, id)
-        {
+        if self.config.environments().contains(id) || environment::is_environment(state, id) {
             return Ok(());
         }
         Err(Refusal::UnknownEnvironment(id.clone()))

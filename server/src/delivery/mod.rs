@@ -32,6 +32,8 @@ mod ofrep;
 mod refusal;
 mod selector;
 mod sync;
+#[cfg(test)]
+mod tests;
 
 pub use config::Config;
 pub use hub::Following;

@@ -28,7 +28,7 @@ impl FlagService for Api {
     ) -> Result<Response<CreateFlagResponse>, Status> {
         let wants_plan = request.get_ref().validate_only;
         let done = submit(self, request, convert::create_flag).await?;
-        let warnings = if wants_plan { warnings(&done) } else { Vec::new() };
+        let warnings = if wants_plan { warnings(&done, self.environments()) } else { Vec::new() };
         Ok(Response::new(CreateFlagResponse { flag: Some(flag_of(&done)?), warnings }))
     }
 
@@ -66,7 +66,7 @@ impl FlagService for Api {
     ) -> Result<Response<UpdateFlagResponse>, Status> {
         let wants_plan = request.get_ref().validate_only;
         let done = submit(self, request, convert::update_flag).await?;
-        let warnings = if wants_plan { warnings(&done) } else { Vec::new() };
+        let warnings = if wants_plan { warnings(&done, self.environments()) } else { Vec::new() };
         Ok(Response::new(UpdateFlagResponse { flag: Some(flag_of(&done)?), warnings }))
     }
 

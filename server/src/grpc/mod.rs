@@ -41,7 +41,7 @@ use phasegate_api::{
         release_service_server::ReleaseServiceServer,
     },
 };
-use phasegate_engine::targeting::Bucketing;
+use phasegate_engine::{id::EnvironmentId, targeting::Bucketing};
 use std::sync::{Arc, OnceLock};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -63,6 +63,7 @@ const WAITS_MAX: usize = 10_000;
 pub struct Api {
     backend: Arc<OnceLock<Backend>>,
     bucketing: Bucketing,
+    environments: Arc<[EnvironmentId]>,
     waits: Arc<Semaphore>,
     draining: CancellationToken,
 }
@@ -106,7 +107,14 @@ impl Api {
     pub fn new(bucketing: Bucketing) -> Self {
         let waits = Arc::new(Semaphore::new(WAITS_MAX));
         let draining = CancellationToken::new();
-        Self { backend: Arc::default(), bucketing, waits, draining }
+        let environments = Arc::default();
+        Self { backend: Arc::default(), bucketing, environments, waits, draining }
+    }
+
+    /// With environments that there are though nothing else names them.
+    #[must_use]
+    pub fn with_environments(self, environments: &[EnvironmentId]) -> Self {
+        Self { environments: environments.into(), ..self }
     }
 
     /// Recovery is over: calls are answered from here on.
@@ -133,6 +141,11 @@ impl Api {
     /// How contexts are hashed into buckets.
     pub(crate) fn bucketing(&self) -> Bucketing {
         self.bucketing
+    }
+
+    /// Environments that there are though no flag and no pipeline names them.
+    pub(crate) fn environments(&self) -> &[EnvironmentId] {
+        &self.environments
     }
 
     /// Cancelled when what waits is to end.

@@ -22,7 +22,7 @@ impl PipelineService for Api {
     ) -> Result<Response<CreatePipelineResponse>, Status> {
         let wants_plan = request.get_ref().validate_only;
         let done = submit(self, request, convert::create_pipeline).await?;
-        let warnings = if wants_plan { warnings(&done) } else { Vec::new() };
+        let warnings = if wants_plan { warnings(&done, self.environments()) } else { Vec::new() };
         let pipeline = Some(pipeline_of(&done)?);
         Ok(Response::new(CreatePipelineResponse { pipeline, warnings }))
     }
@@ -62,7 +62,7 @@ impl PipelineService for Api {
     ) -> Result<Response<UpdatePipelineResponse>, Status> {
         let wants_plan = request.get_ref().validate_only;
         let done = submit(self, request, convert::update_pipeline).await?;
-        let warnings = if wants_plan { warnings(&done) } else { Vec::new() };
+        let warnings = if wants_plan { warnings(&done, self.environments()) } else { Vec::new() };
         let pipeline = Some(pipeline_of(&done)?);
         Ok(Response::new(UpdatePipelineResponse { pipeline, warnings }))
     }

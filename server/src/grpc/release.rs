@@ -39,7 +39,7 @@ impl ReleaseService for Api {
         let (plan, warnings) = if wants_plan {
             let start = release.proposal.schedule_time.map_or(done.now, |at| at.max(done.now));
             let plan = plan(&release.proposal.pipeline.template, start);
-            (convert::plan_to_wire(&plan), warnings(&done))
+            (convert::plan_to_wire(&plan), warnings(&done, self.environments()))
         } else {
             (Vec::new(), Vec::new())
         };

@@ -8,8 +8,9 @@ use phasegate_engine::{
 };
 
 /// The environments that the subject of a call names and one place alone does, as if the call were
-/// done. Of a release: those of its change and of its pipeline.
-pub(super) fn warnings(done: &Done) -> Vec<v1::PlanWarning> {
+/// done; not those that the server's settings name. Of a release: those of its change. Its pipeline
+/// was warned of when it was written, and would be warned of again with every release.
+pub(super) fn warnings(done: &Done, settings: &[EnvironmentId]) -> Vec<v1::PlanWarning> {
     let state = &done.state;
     let named: Vec<&EnvironmentId> = match &done.subject {
         Subject::Flag(id) => state.flag(id).into_iter().flat_map(|f| of_spec(&f.spec)).collect(),
@@ -18,11 +19,9 @@ pub(super) fn warnings(done: &Done) -> Vec<v1::PlanWarning> {
         }
         Subject::Release(id) => {
             let proposal = state.release(id).map(|release| &release.proposal);
-            let names = proposal.into_iter().flat_map(|proposal| {
-                of_spec(&proposal.change).chain(of_template(&proposal.pipeline.template))
-            });
-            names.collect()
+            proposal.into_iter().flat_map(|proposal| of_spec(&proposal.change)).collect()
         }
     };
-    convert::warnings_to_wire(&named_once(state, named))
+    let unset = named.into_iter().filter(|id| !settings.contains(id));
+    convert::warnings_to_wire(&named_once(state, unset))
 }

@@ -185,7 +185,7 @@ async fn a_call_that_only_validates_warns_of_environments_that_nothing_else_name
     let change = v1::release::Change::FeatureGate(gate_in("prdo"));
     request.release.as_mut().unwrap().change = Some(change);
     let planned = releases.trigger_release(request.clone()).await.unwrap().into_inner();
-    assert_eq!(lone(&planned.warnings), ["flags/checkout: prdo", "pipelines/p: dev"]);
+    assert_eq!(lone(&planned.warnings), ["flags/checkout: prdo"]);
     let message = &planned.warnings[0].message;
     assert!(message.starts_with("flags/checkout names the environment prdo"), "{message}");
     request.validate_only = false;

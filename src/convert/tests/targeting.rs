@@ -97,19 +97,26 @@ fn a_condition_needs_an_attribute_and_a_known_operator() {
 }
 
 #[test]
-fn an_attribute_has_a_name_that_jsonlogic_does_not_read_as_a_path() {
+fn an_attribute_has_a_name_that_means_nothing_else_to_providers() {
     fn named(name: &str) -> v1::Condition {
         v1::Condition { attribute: name.to_owned(), ..condition(Operator::Exists, &[]) }
     }
     const WHY: &str = "must not contain \".\" or \"\\\", begin with \"$\" or be \"__proto__\": JsonLogic, \
-                       in which applications get their rules, reads that as a path or as a name of \
-                       its own";
+                       in which applications read it, takes that for a path or a name of its own; \
+                       nor be \"environment\", which providers fill in themselves: name \
+                       environments in the rule's `environments`";
     let refused: Vec<_> =
-        (0..4).map(|index| format!("conditions[{index}].attribute {WHY}")).collect();
+        (0..5).map(|index| format!("conditions[{index}].attribute {WHY}")).collect();
     let refused: Vec<_> = refused.iter().map(String::as_str).collect();
     check_rule(&[
         (|r| r.conditions = ["a b", "a$", "é", "0", "_proto_"].map(named).to_vec(), &[]),
-        (|r| r.conditions = ["a.b", "a\\b", "$flagd", "__proto__"].map(named).to_vec(), &refused),
+        (
+            |r| {
+                let names = ["a.b", "a\\b", "$flagd", "__proto__", "environment"];
+                r.conditions = names.map(named).to_vec();
+            },
+            &refused,
+        ),
         (|r| r.bucket_by = "tenant id".to_owned(), &[]),
         (|r| r.bucket_by = "tenant.id".to_owned(), &[&format!("bucket_by {WHY}")]),
     ]);

@@ -8,9 +8,12 @@ use phasegate_engine::{
     State,
     command::Action,
     flag::{Flag, FlagKind, Spec},
+    flagd,
     id::{EnvironmentId, ReleaseId},
     release::Release,
-    targeting::{Bucketing, Condition, Context, TARGETING_KEY, TargetingRule, Test, evaluate},
+    targeting::{
+        Bucketing, Condition, Context, TARGETING_KEY, TargetingRule, Test, evaluate, explain,
+    },
     value::{Object, Value},
 };
 use phasegate_server::{
@@ -130,19 +133,34 @@ fn answers(flag: &Flag, active: Option<&Release>) {
     let conditions: Vec<&Condition> = rules.iter().flat_map(|rule| &rule.conditions).collect();
     for attributes in [Object::new(), texts(&conditions), numbers(&conditions)] {
         for environment in &environments {
+            let definition = flagd::definition(flag, active, environment);
+            let variants = variants_of(&definition);
             let context = Context { environment, attributes: &attributes };
             for bucketing in [Bucketing::V2, Bucketing::V3] {
-                let answer = evaluate(flag, active, &context, bucketing);
+                let explained = explain(flag, active, &context, bucketing);
+                let answer = &explained.answer;
+                assert_eq!(*answer, evaluate(flag, active, &context, bucketing));
                 let right = match (flag.spec.kind(), &answer.value) {
                     (FlagKind::FeatureGate, Value::Bool(_))
                     | (FlagKind::DynamicConfig, Value::Object(_)) => true,
                     (FlagKind::FeatureGate | FlagKind::DynamicConfig, _) => false,
                 };
                 assert!(right, "{:?} answers {answer:?}", flag.spec.kind());
-                message(convert::answer_to_wire(&answer, active));
+                let variant = flagd::variant(answer, active);
+                assert!(variants.contains(&variant), "{variant} is not delivered: {definition}");
+                message(convert::answer_to_wire(&explained, active));
             }
         }
     }
+}
+
+/// The names of the variants of a flag as it is delivered, which every reader has to understand.
+fn variants_of(definition: &str) -> BTreeSet<String> {
+    let json: serde_json::Value = serde_json::from_str(definition).expect("what is sent is JSON");
+    let variants = json["variants"].as_object().expect("a flag has variants");
+    let default = json["defaultVariant"].as_str().expect("a flag has a default variant");
+    assert!(variants.contains_key(default), "{definition}");
+    variants.keys().cloned().collect()
 }
 
 fn rules_of(spec: &Spec) -> Box<dyn Iterator<Item = &TargetingRule> + '_> {

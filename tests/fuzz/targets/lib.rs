@@ -12,6 +12,7 @@ mod input;
 mod server;
 mod world;
 
+pub mod answers;
 pub mod documents;
 pub mod exports;
 pub mod pages;
@@ -43,5 +44,6 @@ pub const TARGETS: &[Target] = &[
     Target { name: "records", run: records::run, seeds: records::seeds },
     Target { name: "exports", run: exports::run, seeds: exports::seeds },
     Target { name: "documents", run: documents::run, seeds: documents::seeds },
+    Target { name: "answers", run: answers::run, seeds: answers::seeds },
     Target { name: "pages", run: pages::run, seeds: pages::seeds },
 ];

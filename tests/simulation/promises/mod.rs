@@ -93,6 +93,7 @@ pub(crate) fn check(step: Step<'_>) -> Verdict {
     going_round_an_approval_is_on_record(step)?;
     a_flag_changes_by_a_success_or_by_hand(step)?;
     a_flag_has_one_active_release(step)?;
+    a_delivered_flag_stays_within_what_was_counted(step)?;
     bakes::a_pause_keeps_what_was_left(step)?;
     bakes::a_paused_release_stands_still(step)?;
     a_timer_fires_at_its_time_and_once(step)?;

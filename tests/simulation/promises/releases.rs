@@ -3,11 +3,17 @@
 use super::{Broken, Step, Verdict};
 use phasegate_engine::{
     command::{Action, Gate},
+    environment,
     event::{Actor, Happened},
+    flagd,
+    id::{EnvironmentId, FlagId},
     pipeline::SelfApproval,
     release::{PhaseState, Release, ReleaseState, ReviewVerdict},
 };
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 pub(crate) fn revisions_have_no_gap(step: Step<'_>) -> Verdict {
     let revision = step.record.revision;
@@ -249,6 +255,26 @@ pub(crate) fn a_flag_has_one_active_release(step: Step<'_>) -> Verdict {
         let unfinished = step.after.unfinished(&flag.id);
         let active: Vec<_> = unfinished.filter(|release| release.is_active()).collect();
         hold!(a_flag_has_one_active_release, active.len() <= 1, "{}: {active:?}", flag.id);
+    }
+    Ok(())
+}
+
+/// What a flag may come to as it is delivered is counted when it is changed and when a release is
+/// triggered. Nothing that happens afterwards by itself may go beyond.
+pub(crate) fn a_delivered_flag_stays_within_what_was_counted(step: Step<'_>) -> Verdict {
+    let nowhere = EnvironmentId::parse("nowhere").expect("it is an id");
+    let mut environments = environment::environments(step.after);
+    environments.insert(nowhere);
+    let flags: BTreeSet<&FlagId> =
+        step.motions().map(|(_, release, _)| &release.proposal.flag).collect();
+    for flag in flags.into_iter().filter_map(|id| step.after.flag(id)) {
+        let counted = flagd::flag_bytes_max(step.after, &flag.id);
+        let active = step.after.active_release(&flag.id).map(|release| &**release);
+        for environment in &environments {
+            let definition = flagd::definition(flag, active, environment);
+            let fits = flag.id.as_str().len() + definition.len() <= counted;
+            hold!(a_delivered_flag_stays_within_what_was_counted, fits, "{counted}: {definition}");
+        }
     }
     Ok(())
 }

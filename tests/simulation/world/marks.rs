@@ -54,7 +54,8 @@ pub(super) fn mark_answer(
                 reached.mark("an abort met a release that had just ended");
             }
         }
-        Err(Error::Stopped | Error::Internal(_)) => {}
+        // Flags here are few and small.
+        Err(Error::FlagSetTooLarge { .. } | Error::Stopped | Error::Internal(_)) => {}
     }
 }
 

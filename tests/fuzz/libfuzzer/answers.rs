@@ -1,0 +1,5 @@
+//! The target `answers`.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| fuzz_targets::answers::run(input));
