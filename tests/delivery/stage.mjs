@@ -127,11 +127,11 @@ export class Client {
   events = [];
 
   /** Starts one: `program` is a key of COMMANDS, `kind` the kind of provider. */
-  static start({ program, kind, port, environments }) {
+  static start({ program, kind, port, environments, env = {} }) {
     const client = new Client();
     const [command, ...args] = COMMANDS[program];
     client.#child = spawn(command, [...args, kind], {
-      stdio: 'pipe', env: { ...process.env, PHASEGATE_PORT: `${port}`, ENVIRONMENTS: environments.join(' ') },
+      stdio: 'pipe', env: { ...process.env, ...env, PHASEGATE_PORT: `${port}`, ENVIRONMENTS: environments.join(' ') },
     });
     client.#child.stderr.on('data', (bytes) => { client.#said += bytes; });
     client.#child.stdin.on('error', () => {});

@@ -44,10 +44,10 @@ dynamicConfig:
   defaultValue: ${JSON.stringify(OLD)}
 `;
 
-/** A gate without a pipeline: once its answer has arrived, everything before has. */
-export const mark = (truth) => `
+/** A gate without a pipeline, which is changed by applying it. */
+export const gate = (id, truth) => `
 kind: Flag
-name: flags/mark
+name: flags/${id}
 featureGate: {defaultValue: ${truth}}
 `;
 
