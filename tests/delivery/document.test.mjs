@@ -41,15 +41,15 @@ const COMMANDS = {
     const client = join(import.meta.dirname, 'clients', 'rust');
     await mkdir(folder, { recursive: true });
     await writeFile(join(folder, 'client.rs'), code);
-    // The same dependencies, which are built already.
-    await copyFile(join(client, 'Cargo.toml'), join(folder, 'Cargo.toml'));
+    // The same dependencies, which are built already, for a program of another name.
+    const manifest = await readFile(join(client, 'Cargo.toml'), 'utf8');
+    await writeFile(join(folder, 'Cargo.toml'), manifest.replace('name = "client"', `name = "document-${name}"`));
     await copyFile(join(client, 'Cargo.lock'), join(folder, 'Cargo.lock'));
     const target = join(TOOLS, 'rust');
     await run('cargo', ['build', '--quiet', '--locked', '--offline'], {
       cwd: folder, timeout: 300_000, env: { ...process.env, CARGO_TARGET_DIR: target, PROTOC: process.env.DELIVERY_PROTOC },
     });
-    await copyFile(join(target, 'debug', 'client'), join(folder, 'program'));
-    return [join(folder, 'program')];
+    return [join(target, 'debug', `document-${name}`)];
   },
   async sh(code) {
     return ['/bin/sh', '-ec', code];
