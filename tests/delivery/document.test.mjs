@@ -46,8 +46,9 @@ const COMMANDS = {
     await writeFile(join(folder, 'Cargo.toml'), manifest.replace('name = "client"', `name = "document-${name}"`));
     await copyFile(join(client, 'Cargo.lock'), join(folder, 'Cargo.lock'));
     const target = join(TOOLS, 'rust');
-    await run('cargo', ['build', '--quiet', '--locked', '--offline'], {
-      cwd: folder, timeout: 300_000, env: { ...process.env, CARGO_TARGET_DIR: target, PROTOC: process.env.DELIVERY_PROTOC },
+    // From where the toolchain of the repository is found.
+    await run('cargo', ['build', '--quiet', '--locked', '--offline', '--manifest-path', join(folder, 'Cargo.toml')], {
+      cwd: client, timeout: 300_000, env: { ...process.env, CARGO_TARGET_DIR: target, PROTOC: process.env.DELIVERY_PROTOC },
     });
     return [join(target, 'debug', `document-${name}`)];
   },
@@ -103,6 +104,18 @@ test('docs/delivery.md has code for every way that it names', () => {
   const names = fences.map(({ name }) => name);
   for (const name of ['node-in-process', 'node-rpc', 'browser', 'python-in-process', 'python-rpc', 'python-ofrep', 'rust', 'curl']) {
     assert.ok(names.includes(name), `no code is named ${name}`);
+  }
+});
+
+test('docs/delivery.md installs the versions that are tried here', async () => {
+  const tried = await readFile(join(import.meta.dirname, 'run'), 'utf8')
+    + await readFile(join(import.meta.dirname, 'clients', 'rust', 'Cargo.toml'), 'utf8');
+  const installed = [...text.matchAll(/^(?:npm|pip) install (.*)$/gm)].flatMap(([, packages]) => packages.split(' '));
+  const crates = [...text.matchAll(/^(open-feature\S*) = "(=[^"]*)"/gm)].map(([, name, version]) => [name, version]);
+  assert.ok(installed.length > 8 && crates.length === 2);
+  for (const one of installed) assert.ok(tried.includes(`  ${one}\n`), `${one} is not tried`);
+  for (const [name, version] of crates) {
+    assert.match(tried, new RegExp(`^${name} = .*"${version}"`, 'm'), `${name} ${version} is not tried`);
   }
 });
 

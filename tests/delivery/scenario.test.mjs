@@ -56,7 +56,7 @@ async function inside(server, bucketing, share) {
   return shares.get(key);
 }
 
-/** What a step of the story expects of a context: 'old' or 'new', or a value for all. */
+/** Which answer a step of the story expects for a context: the old one or the new. */
 const nobody = () => 'old';
 const everybody = () => 'new';
 const early = ({ environment, entry }) => (environment === 'dev' || (environment === 'prod' && entry.early) ? 'new' : 'old');
@@ -74,24 +74,18 @@ class Story {
     Object.assign(this, { spec, server, client, environments: spec.environments ?? ENVIRONMENTS });
   }
 
-  /** A value as the provider hands it on. */
-  #handed(value) {
+  /** Of a value what every provider hands on as it is: one makes texts of members that are objects. */
+  #plain(value) {
     if (this.spec.nested !== 'text' || value === null || typeof value !== 'object') return value;
-    return Object.fromEntries(Object.entries(value).filter(([, member]) => typeof member !== 'object'));
-  }
-
-  #seen(value) {
-    if (this.spec.nested !== 'text' || value === null || typeof value !== 'object') return value;
-    // What was no plain value is a text now, whatever it says.
-    return Object.fromEntries(Object.entries(value).filter(([key]) => key !== 'limits'));
+    const { limits: _, ...plain } = value;
+    return plain;
   }
 
   /** Everything that is asked in a step, with what is to be answered. */
   #table(expects) {
     return this.environments.map((environment) => CONTEXTS.flatMap((entry) => ['checkout', 'search'].map((flag) => {
       const expected = expects[flag]({ environment, flag, entry });
-      const value = typeof expected === 'string' ? this.specs[flag][expected](entry.context) : expected.value;
-      return { environment, flag, entry, which: expected, value: this.#handed(value) };
+      return { environment, flag, entry, which: expected, value: this.specs[flag][expected](entry.context) };
     })));
   }
 
@@ -103,7 +97,8 @@ class Story {
       for (const table of tables) {
         const [{ environment }] = table;
         const got = await this.client.evaluate(environment, table.map(({ flag, entry }) => question(flag, entry.context)));
-        const index = table.findIndex((row, at) => got[at].errorCode || !isDeepStrictEqual(this.#seen(got[at].value), row.value));
+        const index = table.findIndex(({ value }, at) => (
+          got[at].errorCode || !isDeepStrictEqual(this.#plain(got[at].value), this.#plain(value))));
         if (index >= 0) {
           const { flag, entry, value } = table[index];
           return { environment, flag, who: entry.name, expected: value, got: got[index] };
@@ -281,6 +276,12 @@ for (const spec of CLIENTS.filter(({ name }) => isWanted(name))) {
     }
   });
 }
+
+test('generations of hashing agree in how many are inside a share, and not in who', (t) => {
+  const [v2, v3] = ['v2 half', 'v3 half'].map((key) => shares.get(key)?.checkout);
+  if (!v2 || !v3) return t.skip('needs clients of both');
+  assert.notDeepEqual([...v2].sort(), [...v3].sort());
+});
 
 // A provider that asks for each answer keeps those that depend on no context until an event names their flag. Its
 // stream of events ends now and then, and it waits before it opens another: here after one second and a half, by default

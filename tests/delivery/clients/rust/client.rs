@@ -2,8 +2,8 @@
 //! JSON for each request, and says what its provider answers; see `clients/README.md`.
 
 use open_feature::{
-    EvaluationContext, EvaluationContextFieldValue, EvaluationError, FlagMetadataValue, StructValue,
-    Value,
+    EvaluationContext, EvaluationContextFieldValue, EvaluationError, FlagMetadataValue,
+    StructValue, Value,
     provider::{FeatureProvider as _, ResolutionDetails},
 };
 use open_feature_flagd::{FlagdOptions, FlagdProvider, ResolverType};
@@ -33,7 +33,11 @@ async fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-async fn provider(kind: &str, port: u16, environment: &str) -> Result<FlagdProvider, Box<dyn Error>> {
+async fn provider(
+    kind: &str,
+    port: u16,
+    environment: &str,
+) -> Result<FlagdProvider, Box<dyn Error>> {
     let resolver_type = match kind {
         "in-process" => ResolverType::InProcess,
         "rpc" => ResolverType::Rpc,
@@ -41,8 +45,8 @@ async fn provider(kind: &str, port: u16, environment: &str) -> Result<FlagdProvi
         _ => return Err(format!("client in-process|rpc|rest, not {kind:?}").into()),
     };
     // Over REST there is no selector, but a path does it.
-    let target_uri = (kind == "rest")
-        .then(|| format!("http://127.0.0.1:{port}/environments/{environment}"));
+    let target_uri =
+        (kind == "rest").then(|| format!("http://127.0.0.1:{port}/environments/{environment}"));
     Ok(FlagdProvider::new(FlagdOptions {
         host: "127.0.0.1".to_owned(),
         port,
@@ -63,7 +67,9 @@ async fn evaluate(provider: &FlagdProvider, asked: &Json) -> Json {
         Some("boolean") => {
             answer(provider.resolve_bool_value(flag, &context).await, &asked["default"], Json::Bool)
         }
-        _ => answer(provider.resolve_struct_value(flag, &context).await, &asked["default"], members),
+        _ => {
+            answer(provider.resolve_struct_value(flag, &context).await, &asked["default"], members)
+        }
     }
 }
 
