@@ -150,6 +150,7 @@ async fn a_stream_of_sets_ends_with_unavailable_when_the_server_stops() {
         .unwrap()
         .into_inner();
     assert_eq!(within(events.message()).await.unwrap().unwrap().r#type, "provider_ready");
+    assert_eq!(named(&mut events).await, ["checkout"]);
     let ended = server.ask_to_stop();
     for end in
         [within(sets.message()).await.unwrap_err(), within(events.message()).await.unwrap_err()]

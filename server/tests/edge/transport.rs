@@ -48,6 +48,9 @@ async fn listed_by_v1alpha(server: &Server) -> BTreeSet<String> {
 #[tokio::test]
 async fn reflection_lists_exactly_what_is_served() {
     let mut expected: BTreeSet<String> = [
+        "flagd.evaluation.v1.Service",
+        "flagd.evaluation.v2.Service",
+        "flagd.sync.v1.FlagSyncService",
         "grpc.health.v1.Health",
         "grpc.reflection.v1.ServerReflection",
         "grpc.reflection.v1alpha.ServerReflection",
