@@ -30,6 +30,23 @@ impl<'a> Logic<'a> {
         Self::call("var", [Self::text(name), default])
     }
 
+    /// An `if` that yields null where it yielded this text at last. To flagd null means the default
+    /// variant, and that no rule matched, which providers give as the reason.
+    pub(super) fn without_else(self, text: &str) -> Self {
+        match self {
+            Self::Call("if", mut arguments) => {
+                let last =
+                    arguments.pop_if(|last| matches!(last, Self::Text(name) if *name == text));
+                // One that ends with a case and not with an else ends as it was.
+                if arguments.len() % 2 == 1 {
+                    arguments.extend(last);
+                }
+                Self::Call("if", arguments)
+            }
+            other => other,
+        }
+    }
+
     pub(super) fn not(self) -> Self {
         Self::call("!", [self])
     }

@@ -47,7 +47,7 @@ pub fn definition(flag: &Flag, active: Option<&Release>, environment: &Environme
         Outcome::Constant(variant) => variant.clone(),
         Outcome::First { .. } => Variant::settled_default(flag),
     };
-    let targeting = outcome.into_logic();
+    let targeting = outcome.into_logic().map(|logic| logic.without_else(&default.name));
     let mut values = BTreeMap::new();
     if let Spec::Gate(_) = &*flag.spec {
         // Always both, so that a flag never changes its variants.

