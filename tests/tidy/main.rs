@@ -223,8 +223,10 @@ fn every_promise_has_the_tests_that_it_names() {
             let definitions =
                 [format!("fn {test}("), format!("fn {test}<"), format!("test('{test}'")];
             let is_there = |source: &String| definitions.iter().any(|d| source.contains(d));
+            // What needs other toolchains is a program.
+            let is_program = test.starts_with("tests/") && root().join(test).is_file();
             assert!(
-                sources.iter().any(is_there),
+                is_program || sources.iter().any(is_there),
                 "docs/guarantees.md names {test}, which is not there"
             );
             named += 1;
