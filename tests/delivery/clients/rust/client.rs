@@ -1,4 +1,4 @@
-//! An application in Rust: `client in-process|rpc|rest`. It reads what to evaluate from stdin, a line of
+//! An application in Rust: `client in-process|rpc`. It reads what to evaluate from stdin, a line of
 //! JSON for each request, and says what its provider answers; see `clients/README.md`.
 
 use open_feature::{
@@ -41,16 +41,11 @@ async fn provider(
     let resolver_type = match kind {
         "in-process" => ResolverType::InProcess,
         "rpc" => ResolverType::Rpc,
-        "rest" => ResolverType::Rest,
-        _ => return Err(format!("client in-process|rpc|rest, not {kind:?}").into()),
+        _ => return Err(format!("client in-process|rpc, not {kind:?}").into()),
     };
-    // Over REST there is no selector, but a path does it.
-    let target_uri =
-        (kind == "rest").then(|| format!("http://127.0.0.1:{port}/environments/{environment}"));
     Ok(FlagdProvider::new(FlagdOptions {
         host: "127.0.0.1".to_owned(),
         port,
-        target_uri,
         resolver_type,
         selector: Some(format!("flagSetId={environment}")),
         cache_settings: None,
