@@ -32,19 +32,13 @@ impl<'a> Logic<'a> {
 
     /// An `if` that yields null where it yielded this text at last. To flagd null means the default
     /// variant, and that no rule matched, which providers give as the reason.
-    pub(super) fn without_else(self, text: &str) -> Self {
-        match self {
-            Self::Call("if", mut arguments) => {
-                let last =
-                    arguments.pop_if(|last| matches!(last, Self::Text(name) if *name == text));
-                // One that ends with a case and not with an else ends as it was.
-                if arguments.len() % 2 == 1 {
-                    arguments.extend(last);
-                }
-                Self::Call("if", arguments)
-            }
-            other => other,
+    pub(super) fn without_else(mut self, text: &str) -> Self {
+        if let Self::Call("if", arguments) = &mut self {
+            // One of an even length ends with a case and has no else.
+            let has_else = arguments.len() % 2 == 1;
+            arguments.pop_if(|last| has_else && matches!(last, Self::Text(name) if *name == text));
         }
+        self
     }
 
     pub(super) fn not(self) -> Self {

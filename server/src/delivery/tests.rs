@@ -35,8 +35,8 @@ impl World {
         let api = Api::new(Bucketing::default());
         let watches = Watches::new(driver.handle().clone(), watch::Config::default());
         api.open(driver.handle().clone(), watches);
-        let mut config = Config::default();
-        config.environments = vec!["prod".parse().unwrap(), "dev".parse().unwrap()];
+        let environments = vec!["prod".parse().unwrap(), "dev".parse().unwrap()];
+        let mut config = Config { environments, ..Config::default() };
         change(&mut config);
         let delivery = Delivery::new(api.clone(), config, Duration::from_secs(5));
         Self { driver, api, delivery }
