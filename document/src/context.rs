@@ -11,7 +11,7 @@ pub fn attributes(text: &str) -> Result<Attributes, String> {
     if text.trim_start().starts_with('{') {
         let object: serde_json::Map<String, serde_json::Value> =
             serde_json::from_str(text).map_err(|error| format!("not a JSON object: {error}"))?;
-        return Ok(object.into_iter().map(|(key, field)| (key, value(field))).collect());
+        return Ok(of_json(object).fields.into_iter().collect());
     }
     let (key, text) = text.split_once('=').ok_or("write KEY=VALUE or a JSON object")?;
     let key = key.trim();
@@ -37,6 +37,11 @@ pub fn read(text: &str) -> Result<Struct, String> {
     Ok(Struct { fields: pairs.into_iter().flatten().collect() })
 }
 
+/// A context that was read as JSON.
+pub fn of_json(object: serde_json::Map<String, serde_json::Value>) -> Struct {
+    Struct { fields: object.into_iter().map(|(key, field)| (key, value(field))).collect() }
+}
+
 fn value(json: serde_json::Value) -> Value {
     let kind = match json {
         serde_json::Value::Null => Kind::NullValue(0),
@@ -47,10 +52,7 @@ fn value(json: serde_json::Value) -> Value {
         serde_json::Value::Array(items) => {
             Kind::ListValue(ListValue { values: items.into_iter().map(value).collect() })
         }
-        serde_json::Value::Object(fields) => {
-            let fields = fields.into_iter().map(|(key, field)| (key, value(field))).collect();
-            Kind::StructValue(Struct { fields })
-        }
+        serde_json::Value::Object(fields) => Kind::StructValue(of_json(fields)),
     };
     Value { kind: Some(kind) }
 }

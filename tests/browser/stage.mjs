@@ -6,20 +6,14 @@
 //
 // Nothing here waits for time to pass: conditions are awaited, each with a deadline.
 import assert from 'node:assert/strict';
-import { execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { Agent, request } from 'node:http';
 import { tmpdir } from 'node:os';
-import { dirname, join } from 'node:path';
-import { createInterface } from 'node:readline';
+import { join } from 'node:path';
 import { after, before, test as nodeTest } from 'node:test';
-import { fileURLToPath } from 'node:url';
 import { chromium } from 'playwright-core';
-
-const ROOT = join(dirname(fileURLToPath(import.meta.url)), '..', '..');
-const PROGRAM = process.env.PHASEGATE_PROGRAM
-  ?? join(process.env.CARGO_TARGET_DIR ?? join(ROOT, 'target'), 'debug', 'phasegate');
+import { Served, run } from '../program.mjs';
 
 /** Longer than anything takes on a busy machine, shorter than anybody wants to wait. */
 export const PATIENCE = 20_000;
@@ -29,28 +23,17 @@ export const START = '2030-06-14T12:00:00Z';
 
 /** A running server. */
 export class Server {
-  #child;
+  #served;
   #agent = new Agent({ keepAlive: true, maxSockets: 8 });
 
   /** Starts one: `{ clock: 'manual' | 'system', data, port }`, in memory without `data`. */
   static async start({ clock = 'manual', data, port = 0 } = {}) {
-    const args = ['serve', '--listen', `127.0.0.1:${port}`, ...(data ? ['--data', data] : ['--memory'])];
+    const args = ['--listen', `127.0.0.1:${port}`, ...(data ? ['--data', data] : ['--memory'])];
     if (clock === 'manual') args.push('--clock', 'manual', '--clock-start', START);
     const server = new Server();
-    server.#child = spawn(PROGRAM, args, { stdio: ['ignore', 'pipe', 'pipe'] });
-    let said = '';
-    server.#child.stderr.on('data', (bytes) => { said += bytes; });
-    const ended = once(server.#child, 'exit').then(() => { throw new Error(`the server ended: ${said}`); });
-    ended.catch(() => {});
-    const listening = (async () => {
-      for await (const line of createInterface({ input: server.#child.stdout })) {
-        const found = /listening on (http:\/\/\S+)/.exec(line);
-        if (found) return found[1];
-      }
-      throw new Error(`the server did not say where it listens: ${said}`);
-    })();
-    server.url = await Promise.race([listening, ended]);
-    server.port = Number(new URL(server.url).port);
+    server.#served = await Served.start(args);
+    server.url = server.#served.url;
+    server.port = server.#served.port;
     // Recovery may go on after the port is bound; the program repeats a call that finds it so.
     await server.pg('list', 'flags');
     return server;
@@ -59,28 +42,13 @@ export class Server {
   /** Ends it; without a signal as a supervisor would. */
   async stop(signal = 'SIGTERM') {
     this.#agent.destroy();
-    if (this.#child.exitCode !== null || this.#child.signalCode !== null) return;
-    const ended = once(this.#child, 'exit');
-    this.#child.kill(signal);
-    await ended;
+    await this.#served.end(signal);
   }
 
   /** Runs the program against it, with `input` as its stdin; gives its stdout, throws if it fails. */
   pg(...args) { return this.pgWith('', ...args); }
 
-  pgWith(input, ...args) {
-    return new Promise((resolve, reject) => {
-      const foreign = Object.entries(process.env).filter(([key]) => !key.startsWith('PHASEGATE_'));
-      const env = { ...Object.fromEntries(foreign), PHASEGATE_ADDRESS: this.url };
-      const child = execFile(PROGRAM, args, { env, timeout: PATIENCE }, (error, stdout, stderr) => {
-        if (error) reject(new Error(`phasegate ${args.join(' ')}: ${stderr || error.message}`));
-        else resolve(stdout);
-      });
-      // Some commands end before they have read it.
-      child.stdin.on('error', () => {});
-      child.stdin.end(input);
-    });
-  }
+  pgWith(input, ...args) { return run(args, { url: this.url, input, timeout: PATIENCE }); }
 
   /** Applies documents. */
   apply(documents) { return this.pgWith(documents, 'apply', '-f', '-'); }

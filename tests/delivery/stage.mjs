@@ -1,14 +1,14 @@
 // What the tests stand on: a server of their own, and applications that are driven by lines of JSON.
 //
 // Nothing here waits for time to pass: whoever waits asks again as soon as it was answered, up to a deadline.
-import { execFile, spawn } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
+import { Served, run } from '../program.mjs';
 
-const PROGRAM = process.env.PHASEGATE_PROGRAM;
 export const TOOLS = process.env.DELIVERY_TOOLS;
 
 /** Longer than any provider takes to come back, on a busy machine. */
@@ -45,7 +45,7 @@ export async function directory(t) {
 
 /** A server with a data directory and a clock that is moved by hand. */
 export class Server {
-  #child;
+  #served;
 
   constructor(data, options) {
     this.data = data;
@@ -56,33 +56,19 @@ export class Server {
   /** Starts it; the second time on the port of the first. */
   async start() {
     const args = [
-      'serve', '--listen', `127.0.0.1:${this.port}`, '--data', this.data,
+      '--listen', `127.0.0.1:${this.port}`, '--data', this.data,
       '--clock', 'manual', '--clock-start', START, ...this.options,
     ];
-    this.#child = spawn(PROGRAM, args, { stdio: ['ignore', 'pipe', 'pipe'] });
-    let said = '';
-    this.#child.stderr.on('data', (bytes) => { said += bytes; });
-    const ended = once(this.#child, 'exit').then(() => { throw new Error(`the server ended: ${said}`); });
-    ended.catch(() => {});
-    const listening = (async () => {
-      for await (const line of createInterface({ input: this.#child.stdout })) {
-        const found = /listening on (http:\/\/\S+)/.exec(line);
-        if (found) return found[1];
-      }
-      throw new Error(`the server did not say where it listens: ${said}`);
-    })();
-    this.url = await Promise.race([listening, ended]);
-    this.port = Number(new URL(this.url).port);
+    this.#served = await Served.start(args);
+    this.url = this.#served.url;
+    this.port = this.#served.port;
     // Recovery may go on after the port is bound; the program repeats a call that finds it so.
     await this.pg('list', 'flags');
   }
 
   /** Ends it as a supervisor would. */
   async stop() {
-    if (!this.#child || this.#child.exitCode !== null || this.#child.signalCode !== null) return;
-    const ended = once(this.#child, 'exit');
-    this.#child.kill('SIGTERM');
-    await ended;
+    await this.#served?.end();
   }
 
   /** Runs the program against it; gives its stdout, throws if it fails. */
@@ -90,17 +76,7 @@ export class Server {
 
   /** The same with `input` as its stdin. */
   pgWith(input, ...args) {
-    return new Promise((resolve, reject) => {
-      const foreign = Object.entries(process.env).filter(([key]) => !key.startsWith('PHASEGATE_'));
-      const env = { ...Object.fromEntries(foreign), PHASEGATE_ADDRESS: this.url, PHASEGATE_PRINCIPAL: 'ann' };
-      const child = execFile(PROGRAM, args, { env, timeout: PATIENCE }, (error, stdout, stderr) => {
-        if (error) reject(new Error(`phasegate ${args.join(' ')}: ${stderr || error.message}`));
-        else resolve(stdout);
-      });
-      // Some commands end before they have read it.
-      child.stdin.on('error', () => {});
-      child.stdin.end(input);
-    });
+    return run(args, { url: this.url, input, timeout: PATIENCE, env: { PHASEGATE_PRINCIPAL: 'ann' } });
   }
 
   /** Applies documents. */

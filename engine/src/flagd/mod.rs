@@ -110,6 +110,20 @@ pub fn metadata(flag: &Flag, active: Option<&Release>) -> Object {
     metadata
 }
 
+/// A value as JSON, with its numbers as definitions have them: whole ones as integers.
+pub fn to_json(value: &Value) -> serde_json::Value {
+    as_json(&Whole::Value(value))
+}
+
+/// The same of an object.
+pub fn object_to_json(object: &Object) -> serde_json::Value {
+    as_json(&Whole::Object(object))
+}
+
+fn as_json(whole: &Whole<'_>) -> serde_json::Value {
+    serde_json::to_value(whole).expect("every key is a string, and numbers are finite")
+}
+
 fn gate_variant(truth: bool) -> &'static str {
     if truth { ON } else { OFF }
 }

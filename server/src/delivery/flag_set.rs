@@ -195,7 +195,7 @@ fn join(
         let _ = write!(json, "\"{id}\":{}", flag.json);
     }
     json.push_str("},\"metadata\":");
-    json.push_str(&super::json::object(&metadata(environment, bucketing)).to_string());
+    json.push_str(&flagd::object_to_json(&metadata(environment, bucketing)).to_string());
     json.push('}');
     json
 }

@@ -27,7 +27,6 @@ mod config;
 mod evaluation;
 mod flag_set;
 mod hub;
-mod json;
 mod ofrep;
 mod refusal;
 mod selector;

@@ -19,7 +19,6 @@ use super::{
     answer::{self, Answer, Asker},
     flag_set::{self, Scope},
     hub::{Follower, Purpose},
-    json,
     refusal::Refusal,
     selector,
 };
@@ -41,7 +40,8 @@ use axum::{
 use futures_util::Stream;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header, request::Parts};
 use phasegate_api::convert::{self, Violation};
-use phasegate_engine::{id::EnvironmentId, value::Object};
+use phasegate_document::context;
+use phasegate_engine::{flagd, id::EnvironmentId, value::Object};
 use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
 use std::{collections::BTreeMap, convert::Infallible, fmt::Write as _, time::Duration};
@@ -173,7 +173,7 @@ async fn evaluate_all(
         let flags = answer::answers(&state, asker).map(|(id, a)| success(id.as_str(), &a));
         let body = json!({
             "flags": flags.collect::<Vec<_>>(),
-            "metadata": json::object(&flag_set::metadata(&environment, bucketing)),
+            "metadata": flagd::object_to_json(&flag_set::metadata(&environment, bucketing)),
             "eventStreams": [{
                 "type": "sse",
                 "endpoint": {
@@ -212,7 +212,7 @@ fn attributes(body: Result<Bytes, BytesRejection>) -> Result<Object, Refusal> {
         serde_json::from_slice(&body).map_err(|problem| Refusal::Body(problem.to_string()))?;
     let context = match request.remove("context") {
         None | Some(Value::Null) => None,
-        Some(Value::Object(members)) => Some(json::to_wire(members)),
+        Some(Value::Object(members)) => Some(context::of_json(members)),
         Some(Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_)) => {
             let description = "must be an object".to_owned();
             let violation = Violation { field: "context".to_owned(), description };
@@ -227,8 +227,8 @@ fn success(key: &str, answer: &Answer) -> Value {
         "key": key,
         "reason": answer.reason.as_str(),
         "variant": answer.variant,
-        "value": json::value(&answer.value),
-        "metadata": json::object(&answer.metadata),
+        "value": flagd::to_json(&answer.value),
+        "metadata": flagd::object_to_json(&answer.metadata),
     })
 }
 

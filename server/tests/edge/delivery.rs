@@ -1,6 +1,9 @@
 //! flagd's protocols over a real socket, asked as flagd's providers ask.
 
-use crate::server::{Server, config, create_flag, trigger, within};
+use crate::{
+    browser::Browser,
+    server::{Server, config, create_flag, trigger, within},
+};
 use phasegate_api::{
     flagd::{
         evaluation::{self as v2, service_client::ServiceClient as EvaluationClient},
@@ -392,6 +395,21 @@ async fn only_so_many_streams_are_open_at_a_time() {
         }
     };
     within(again).await;
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn the_page_says_who_follows_and_what_they_were_sent() {
+    let server = server().await;
+    let page = async || Browser::new(&server).get("/flags").await.text();
+    assert!(page().await.contains("None follows flags by itself."));
+    let mut first = follow(&server, "prod").await.unwrap();
+    let mut second = follow(&server, "prod").await.unwrap();
+    next(&mut first).await;
+    next(&mut second).await;
+    let text = page().await;
+    assert!(text.contains("prod2revision") && text.contains("all"), "{text}");
+    assert!(text.contains("bucketed by generation v3"), "{text}");
     server.stop().await;
 }
 

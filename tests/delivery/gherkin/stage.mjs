@@ -1,21 +1,18 @@
 // What the cases stand on: servers, and applications of which each follows one of them.
 //
 // Nothing here waits for time to pass: what is waited for is an event, with a deadline.
-import { execFile, spawn } from 'node:child_process';
 import { EventEmitter, once } from 'node:events';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { createInterface } from 'node:readline';
-
-const PROGRAM = process.env.PHASEGATE_PROGRAM;
+import { Served, run } from '../../program.mjs';
 
 /** Longer than anything takes on a busy machine. */
 export const PATIENCE = 20_000;
 
 /** A server that has a world's flags. */
 export class Server {
-  #child;
+  #served;
   #data;
   port = 0;
 
@@ -29,29 +26,13 @@ export class Server {
 
   /** Starts it; the second time with the port and the flags of the first. */
   async start() {
-    const args = ['serve', '--listen', `127.0.0.1:${this.port}`, '--data', this.#data, '--log', 'error'];
-    this.#child = spawn(PROGRAM, args, { stdio: ['ignore', 'pipe', 'pipe'] });
-    let said = '';
-    this.#child.stderr.on('data', (bytes) => { said += bytes; });
-    const ended = once(this.#child, 'exit').then(() => { throw new Error(`the server ended: ${said}`); });
-    ended.catch(() => {});
-    const listening = (async () => {
-      for await (const line of createInterface({ input: this.#child.stdout })) {
-        const found = /listening on http:\/\/[^:]+:(\d+)/.exec(line);
-        if (found) return Number(found[1]);
-      }
-      throw new Error(`the server did not say where it listens: ${said}`);
-    })();
-    this.port = await Promise.race([listening, ended]);
+    const args = ['--listen', `127.0.0.1:${this.port}`, '--data', this.#data, '--log', 'error'];
+    this.#served = await Served.start(args);
+    this.port = this.#served.port;
   }
 
   /** Ends it without a warning. */
-  async kill() {
-    if (this.#child.exitCode !== null || this.#child.signalCode !== null) return;
-    const ended = once(this.#child, 'exit');
-    this.#child.kill('SIGKILL');
-    await ended;
-  }
+  async kill() { await this.#served.end('SIGKILL'); }
 
   /** Ends it for good. */
   async end() {
@@ -60,15 +41,7 @@ export class Server {
   }
 
   #apply(documents) {
-    return new Promise((resolve, reject) => {
-      const env = { ...process.env, PHASEGATE_ADDRESS: `http://127.0.0.1:${this.port}` };
-      const child = execFile(PROGRAM, ['apply', '-f', '-'], { env, timeout: PATIENCE }, (error, stdout, stderr) => {
-        if (error) reject(new Error(`the flags were not applied: ${stderr || error.message}`));
-        else resolve(stdout);
-      });
-      child.stdin.on('error', () => {});
-      child.stdin.end(documents);
-    });
+    return run(['apply', '-f', '-'], { url: this.#served.url, input: documents, timeout: PATIENCE });
   }
 }
 

@@ -1,0 +1,65 @@
+// The program as a child: a server, and a command that ends. For tests that need more than Rust.
+//
+// Nothing here waits for time to pass: what is waited for is an event.
+import { execFile, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+
+const ROOT = join(import.meta.dirname, '..');
+
+/** The program that is tried: that of a debug build unless another is named. */
+const PROGRAM = process.env.PHASEGATE_PROGRAM
+  ?? join(process.env.CARGO_TARGET_DIR ?? join(ROOT, 'target'), 'debug', 'phasegate');
+
+/** A server that runs. */
+export class Served {
+  #child;
+
+  /** Starts one with arguments of `serve`, and waits until it says where it listens. */
+  static async start(args) {
+    const served = new Served();
+    const child = spawn(PROGRAM, ['serve', ...args], { stdio: ['ignore', 'pipe', 'pipe'] });
+    served.#child = child;
+    let said = '';
+    child.stderr.on('data', (bytes) => { said += bytes; });
+    const ended = once(child, 'exit').then(() => { throw new Error(`the server ended: ${said}`); });
+    ended.catch(() => {});
+    const listening = (async () => {
+      for await (const line of createInterface({ input: child.stdout })) {
+        const found = /listening on (http:\/\/\S+)/.exec(line);
+        if (found) return found[1];
+      }
+      throw new Error(`the server did not say where it listens: ${said}`);
+    })();
+    served.url = await Promise.race([listening, ended]);
+    served.port = Number(new URL(served.url).port);
+    return served;
+  }
+
+  /** Ends it, without a signal as a supervisor would; one that has ended is left alone. */
+  async end(signal = 'SIGTERM') {
+    if (this.#child.exitCode !== null || this.#child.signalCode !== null) return;
+    const ended = once(this.#child, 'exit');
+    this.#child.kill(signal);
+    await ended;
+  }
+}
+
+/**
+ * Runs a command against a server, with `input` as its stdin; gives its stdout, throws if it fails. Of the
+ * environment it gets no setting of the program's but those in `env`.
+ */
+export function run(args, { url, input = '', timeout, env = {} }) {
+  return new Promise((resolve, reject) => {
+    const foreign = Object.entries(process.env).filter(([key]) => !key.startsWith('PHASEGATE_'));
+    const whole = { ...Object.fromEntries(foreign), PHASEGATE_ADDRESS: url, ...env };
+    const child = execFile(PROGRAM, args, { env: whole, timeout }, (error, stdout, stderr) => {
+      if (error) reject(new Error(`phasegate ${args.join(' ')}: ${stderr || error.message}`));
+      else resolve(stdout);
+    });
+    // Some commands end before they have read it.
+    child.stdin.on('error', () => {});
+    child.stdin.end(input);
+  });
+}
