@@ -227,31 +227,32 @@ impl Publisher {
                     continue;
                 }
             }
-            let state = self.driver.state();
-            self.seen = state.revision();
-            let before = self.channel.newest.borrow().clone();
-            let bucketing = self.hub.api.bucketing();
-            let set = FlagSet::compile(&state, &self.scope, bucketing, Some(&before));
-            if Arc::ptr_eq(&set, &before) {
-                continue;
-            }
-            match self.hub.check_size(&self.scope, &set) {
-                Ok(()) => {
-                    oversized = Oversized::No;
-                    self.channel.newest.send_replace(set);
-                }
-                // The writer refuses what leads here, so this is a store from before, or another
-                // limit than before. What was sent last stays: an empty set would be worse.
-                Err(problem) => {
-                    if oversized == Oversized::No {
-                        tracing::error!(%problem, scope = ?self.scope, "a flag set is too large to be sent");
-                    }
-                    oversized = Oversized::Said;
-                    continue;
-                }
-            }
+            oversized = self.publish(oversized);
+            // Also after a commit that concerns nobody here, so that many of them cost little.
             sleep(self.hub.config.pause).await;
         }
+    }
+
+    /// Makes the newest set, and shows it if it is another one.
+    fn publish(&mut self, oversized: Oversized) -> Oversized {
+        let state = self.driver.state();
+        self.seen = state.revision();
+        let before = self.channel.newest.borrow().clone();
+        let bucketing = self.hub.api.bucketing();
+        let set = FlagSet::compile(&state, &self.scope, bucketing, Some(&before));
+        if Arc::ptr_eq(&set, &before) {
+            return oversized;
+        }
+        let Err(problem) = self.hub.check_size(&self.scope, &set) else {
+            self.channel.newest.send_replace(set);
+            return Oversized::No;
+        };
+        // The writer refuses what leads here, so this is a store from before, or another limit than
+        // before. What was sent last stays: an empty set would be worse.
+        if oversized == Oversized::No {
+            tracing::error!(%problem, scope = ?self.scope, "a flag set is too large to be sent");
+        }
+        Oversized::Said
     }
 
     /// Ends the channel, unless somebody has come meanwhile.
