@@ -10,7 +10,7 @@
 //! ```
 //!
 //! Languages run JsonLogic differently, and an error in one rule is an error of the flag, so the
-//! rules use only what all do alike; [`condition`] says what that is. Deliberately absent:
+//! rules use only what all do alike; `condition` says what that is. Deliberately absent:
 //! `$evaluators`, because not every provider puts them in; `DISABLED`, because then a provider
 //! answers the application's default and not ours; and anything that depends on the run, so that
 //! the same flag has the same bytes.

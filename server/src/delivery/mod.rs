@@ -3,9 +3,9 @@
 //!
 //! | protocol | for | where |
 //! |---|---|---|
-//! | `flagd.sync.v1` | providers that evaluate in process, and flagd itself | [`sync`] |
-//! | `flagd.evaluation.v2`, `v1` | providers that ask for each answer | [`evaluation`] |
-//! | OFREP | the same over HTTP: browsers, and everything else | [`ofrep`] |
+//! | `flagd.sync.v1` | providers that evaluate in process, and flagd itself | `sync` |
+//! | `flagd.evaluation.v2`, `v1` | providers that ask for each answer | `evaluation` |
+//! | OFREP | the same over HTTP: browsers, and everything else | `ofrep` |
 //!
 //! All of them answer from the state that the driver has published. What is sent whole is compiled
 //! by [`phasegate_engine::flagd`], what is answered here is evaluated by

@@ -2,7 +2,7 @@
 
 use super::words;
 use maud::{Markup, html};
-use phasegate_engine::targeting::{Bucketing, Considered, Explanation, Outcome, Source, TOTAL};
+use phasegate_engine::targeting::{Considered, Explanation, Outcome, Source, TOTAL};
 
 /// The rules that were asked, in order. Nothing if there were none.
 pub(super) fn considered(explanation: &Explanation<'_>) -> Markup {
@@ -15,7 +15,7 @@ pub(super) fn considered(explanation: &Explanation<'_>) -> Markup {
             } }
             @for one in considered.iter().filter(|one| is_first_of_its_hash(considered, one)) {
                 p.sub { "The bucket of " (one.rule.bucket_by) " is the hash of "
-                    code { (one.salt) ":" (one.rule.bucket_by) } ", generation " (generation(explanation.bucketing)) "." }
+                    code { (one.salt) ":" (one.rule.bucket_by) } ", generation " (explanation.bucketing.as_str()) "." }
             }
         }
     }
@@ -62,13 +62,6 @@ fn outcome(considered: &Considered<'_>) -> String {
 
 fn place(bucket: u32) -> String {
     format!("bucket {bucket} of {TOTAL}")
-}
-
-fn generation(bucketing: Bucketing) -> &'static str {
-    match bucketing {
-        Bucketing::V2 => "v2",
-        Bucketing::V3 => "v3",
-    }
 }
 
 /// Rules of one place that bucket by one attribute share the bucket, which is explained once.

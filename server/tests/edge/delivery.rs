@@ -413,6 +413,49 @@ async fn the_page_says_who_follows_and_what_they_were_sent() {
     server.stop().await;
 }
 
+#[tokio::test]
+async fn hostile_text_stays_text() {
+    let hostile = [
+        r#""}},"$evaluators":{"x":true},"flags":{"#,
+        r#"{"$ref":"x"}"#,
+        r#"{"var":"targetingKey"}"#,
+        "</script><script>alert(1)</script>",
+        "\u{0}\u{7}\u{7f}\u{2028}\u{feff}\\\"'`",
+        "${x} %s {{x}} \r\n\r\n",
+    ];
+    let server = server().await;
+    let condition = api::Condition {
+        attribute: "\"}]}<img src=x>".into(),
+        operator: api::ConditionOperator::In.into(),
+        values: hostile.map(str::to_owned).to_vec(),
+    };
+    let rule = api::config_spec::Rule {
+        targeting: Some(api::TargetingRule {
+            id: "r".into(),
+            conditions: vec![condition],
+            ..Default::default()
+        }),
+        value: context(&[("matched", "yes")]),
+    };
+    let value = context(&hostile.map(|text| (text, text)));
+    let spec = api::ConfigSpec { rules: vec![rule], default_value: value };
+    let mut flag = create_flag("hostile");
+    flag.flag.as_mut().unwrap().spec = Some(api::flag::Spec::DynamicConfig(spec));
+    server.flags().await.create_flag(flag).await.unwrap();
+
+    let expected: Json = hostile.into_iter().map(|text| (text.to_owned(), json!(text))).collect();
+    let mut sets = follow(&server, "prod").await.unwrap();
+    let set = next(&mut sets).await;
+    assert_eq!(set["flags"]["hostile"]["variants"]["default"], expected);
+    let keys: Vec<&String> = set.as_object().unwrap().keys().collect();
+    assert_eq!(keys, ["flags", "metadata"], "nothing broke out of its place");
+    let path = "/environments/prod/ofrep/v1/evaluate/flags/hostile";
+    let answer = Browser::new(&server).send(&format!("POST {path}"), "", "{}").await;
+    let answer: Json = serde_json::from_str(&answer.body).unwrap();
+    assert_eq!(answer["value"], expected);
+    server.stop().await;
+}
+
 /// A config whose one rule and default have this many bytes each, nearly.
 fn large(bytes: usize) -> api::ConfigSpec {
     let value = context(&[("text", &"x".repeat(bytes))]);
