@@ -59,10 +59,7 @@ pub(super) struct Asker<'a> {
 
 /// What one flag answers.
 pub(super) fn answer(state: &State, key: &str, asker: Asker<'_>) -> Result<Answer, Refusal> {
-    let id = FlagId::parse(key).ok();
-    let flag = id.as_ref().and_then(|id| state.flag(id));
-    let flag = flag.ok_or_else(|| Refusal::NoSuchFlag(shortened(key)))?;
-    Ok(answer_of(state, flag, asker))
+    Ok(answer_of(state, find(state, key)?, asker))
 }
 
 /// What every flag answers, by id.
@@ -80,9 +77,7 @@ pub(super) fn check_kind(
     kind: Option<FlagKind>,
     asked: &'static str,
 ) -> Result<(), Refusal> {
-    let id = FlagId::parse(key).ok();
-    let flag = id.as_ref().and_then(|id| state.flag(id));
-    let flag = flag.ok_or_else(|| Refusal::NoSuchFlag(shortened(key)))?;
+    let flag = find(state, key)?;
     let is = flag.spec.kind();
     if kind == Some(is) {
         return Ok(());
@@ -92,6 +87,11 @@ pub(super) fn check_kind(
         FlagKind::DynamicConfig => "an object",
     };
     Err(Refusal::TypeMismatch { flag: flag.id.clone(), answers, asked })
+}
+
+fn find<'a>(state: &'a State, key: &str) -> Result<&'a Flag, Refusal> {
+    let flag = FlagId::parse(key).ok().and_then(|id| state.flag(&id));
+    flag.map(|flag| &**flag).ok_or_else(|| Refusal::NoSuchFlag(shortened(key)))
 }
 
 fn answer_of(state: &State, flag: &Flag, asker: Asker<'_>) -> Answer {
