@@ -79,6 +79,11 @@ pub(crate) fn next_step(error: &Error) -> Option<String> {
              --reason TEXT`, or full-rollout with --override-windows (closed for {phases})"
         ),
         Reason::TooManyWatches => "close some watches, or try again later".to_owned(),
+        Reason::RateLimited => {
+            "make fewer calls, watch instead of asking again and again, or have the limit raised"
+                .to_owned()
+        }
+        Reason::Overloaded => "try again in a second".to_owned(),
         Reason::FlagSetTooLarge => {
             "make configs smaller, delete flags that nobody asks, or finish other releases"
                 .to_owned()

@@ -14,6 +14,7 @@ mod complete;
 mod connection;
 mod contexts;
 mod name;
+mod process;
 mod time;
 
 mod exit;

@@ -42,6 +42,58 @@ fn code(output: &Output) -> i32 {
     output.status.code().unwrap()
 }
 
+/// Mode of a file or a directory.
+fn mode(path: &Path) -> u32 {
+    use std::os::unix::fs::PermissionsExt as _;
+    std::fs::metadata(path).unwrap().permissions().mode() & 0o777
+}
+
+#[test]
+fn what_is_stored_is_for_the_owner_alone() {
+    let directory = tempfile::tempdir().unwrap();
+    let data = directory.path().join("data");
+    let server = Server::start(["--data".as_ref(), data.as_os_str()]);
+    let created = server.run(&["apply", "-f", "examples/quick"]);
+    assert_eq!(code(&created), 0, "{}", text(&created.stderr));
+    assert_eq!(mode(&data), 0o700);
+    let files: Vec<PathBuf> =
+        std::fs::read_dir(&data).unwrap().map(|entry| entry.unwrap().path()).collect();
+    assert!(files.len() > 2, "{files:?}");
+    for path in files {
+        let expected = if path.is_dir() { 0o700 } else { 0o600 };
+        assert_eq!(mode(&path), expected, "{}", path.display());
+    }
+}
+
+#[test]
+fn a_crash_leaves_no_core_file_unless_it_is_wanted() {
+    use rustix::process::{Pid, Resource, Signal, getrlimit, kill_process, setrlimit};
+    use std::os::unix::process::ExitStatusExt as _;
+    // The children inherit it: from here on it is theirs to leave one.
+    let mut limit = getrlimit(Resource::Core);
+    limit.current = limit.maximum;
+    setrlimit(Resource::Core, limit).unwrap();
+    let crash = |arguments: &[&str]| {
+        let directory = tempfile::tempdir().unwrap();
+        let mut child = Command::new(PROGRAM)
+            .args(["serve", "--memory", "--listen=127.0.0.1:0"])
+            .args(arguments)
+            .current_dir(directory.path())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        assert!(line.starts_with("listening on "), "{line}");
+        kill_process(Pid::from_child(&child), Signal::ABORT).unwrap();
+        child.wait().unwrap().core_dumped()
+    };
+    // Where this is false the system writes none at all, and what follows says little.
+    println!("core files can be written here: {}", crash(&["--allow-core-files"]));
+    assert!(!crash(&[]));
+}
+
 #[test]
 fn the_tutorial_does_what_it_says() {
     let tutorial = std::fs::read_to_string(root().join("docs/tutorial.md")).unwrap();

@@ -148,6 +148,10 @@ reasons! {
     StoreReadOnly,
     /// The flags of an environment would not fit into a message.
     FlagSetTooLarge,
+    /// The caller makes more calls than its share.
+    RateLimited,
+    /// The server does as much at a time as it may.
+    Overloaded,
     /// A defect of the server; its log has `metadata["incident"]`.
     Internal,
 }
@@ -201,6 +205,10 @@ impl Error {
             Code::Unavailable => true,
             // A connection that is cut shows as UNKNOWN. The server's own errors have a reason.
             Code::Unknown => self.reason == Reason::None,
+            // It was sent away at the door: nothing was done.
+            Code::ResourceExhausted => {
+                matches!(self.reason, Reason::RateLimited | Reason::Overloaded)
+            }
             Code::Ok
             | Code::Cancelled
             | Code::InvalidArgument
@@ -208,7 +216,6 @@ impl Error {
             | Code::NotFound
             | Code::AlreadyExists
             | Code::PermissionDenied
-            | Code::ResourceExhausted
             | Code::FailedPrecondition
             | Code::Aborted
             | Code::OutOfRange

@@ -8,6 +8,7 @@
 //! What is deliberately absent: arguments, environment, logging set-up and exit, which are the
 //! program's.
 
+mod addresses;
 mod exit;
 mod front;
 mod incoming;
@@ -124,10 +125,11 @@ impl App {
         let transport = Transport::start(
             self.listener,
             &self.config,
-            Front {
-                routes: delivery.add_to(api.routes(offer, &health)).prepare(),
-                pages: delivery.http().merge(Site::new(delivery, &self.config.page_hosts).routes()),
-            },
+            Front::new(
+                delivery.add_to(api.routes(offer, &health)).prepare(),
+                delivery.http().merge(Site::new(delivery, &self.config.page_hosts).routes()),
+                self.config.edge.running_max,
+            ),
         );
         tracing::info!(address = %self.address, "listening");
 
@@ -231,10 +233,10 @@ impl Running {
     }
 }
 
-/// Streams that a client may have open on one connection. Enough for a proxy that brings many
-/// clients, each with few; what a stream costs is bounded by the slots of watches, not by this.
-/// (hyper would allow 200; tonic asks for no limit unless told.)
-const STREAMS_PER_CONNECTION_MAX: u32 = 1000;
+/// Streams that a client may have open on one connection: what one connection can make the server do
+/// at a time. Clients open another when they need more. (hyper would allow 200; tonic asks for no
+/// limit unless told.)
+const STREAMS_PER_CONNECTION_MAX: u32 = 256;
 /// All headers of a call: a principal, a hundred groups, and what proxies add.
 const HEADERS_BYTES_MAX: u32 = 8 << 10;
 /// A connection whose peer does not answer for [`PING_INTERVAL`] and [`PING_TIMEOUT`] is closed:
@@ -250,8 +252,6 @@ const PEER_RESETS_MAX: usize = 20;
 /// Streams reset by us for the peer's errors (RUSTSEC-2024-0003): hyper's default, which tonic would
 /// lift.
 const OUR_RESETS_MAX: usize = 1024;
-/// A peer that says nothing at all is closed after this.
-const SILENCE_MAX: Duration = Duration::from_secs(10);
 
 /// The listener and its connections.
 struct Transport {
@@ -266,8 +266,11 @@ impl Transport {
     fn start(listener: TcpListener, config: &Config, front: Front) -> Self {
         let finish = CancellationToken::new();
         let drop_all = CancellationToken::new();
-        let limits =
-            incoming::Limits { connections_max: config.connections_max, silence_max: SILENCE_MAX };
+        let limits = incoming::Limits {
+            connections_max: config.edge.connections_max,
+            per_address_max: config.edge.connections_per_address_max,
+            first_request_within: config.edge.first_request_within,
+        };
         let (counter, open) = watch::channel(0);
         let connections = incoming::accept(listener, limits, counter, drop_all.clone());
         let server = Server::builder()

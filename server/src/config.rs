@@ -38,8 +38,8 @@ pub struct Config {
     pub delivery: delivery::Config,
     /// How the server stops.
     pub drain: Drain,
-    /// How many connections are served at once; more are closed as they come. Default 4096.
-    pub connections_max: usize,
+    /// How much of everything strangers may ask for.
+    pub edge: Edge,
     /// Names by which browsers may ask for the pages, besides loopback ones: those of a proxy in
     /// front. Any other name is refused, lest a site elsewhere points its own name here. Default none.
     pub page_hosts: Vec<String>,
@@ -90,6 +90,32 @@ impl Drain {
     pub const AT_ONCE: Self = Self { notice: Duration::ZERO, limit: Duration::from_secs(5) };
 }
 
+/// How much of everything strangers may ask for at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Edge {
+    /// How many connections are served; more are closed as they come. Default 4096.
+    pub connections_max: usize,
+    /// How many of them may come from one address (of IPv6, from one network of /64), loopback
+    /// apart. Default 64; a proxy in front brings everybody from one address and needs more.
+    pub connections_per_address_max: usize,
+    /// A connection that has not asked for anything by then is closed. Default 10 s.
+    pub first_request_within: Duration,
+    /// How many requests are read and answered, streams that have begun and calls of WaitRelease
+    /// apart; more are refused as they come. Each holds 1 MiB at most. Default 256.
+    pub running_max: usize,
+}
+
+impl Default for Edge {
+    fn default() -> Self {
+        Self {
+            connections_max: 4096,
+            connections_per_address_max: 64,
+            first_request_within: Duration::from_secs(10),
+            running_max: 256,
+        }
+    }
+}
+
 /// Why a configuration is refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Invalid {
@@ -121,7 +147,7 @@ impl Config {
             watch: watch::Config::default(),
             delivery: delivery::Config::default(),
             drain: Drain::default(),
-            connections_max: 4096,
+            edge: Edge::default(),
             page_hosts: Vec::new(),
         }
     }
@@ -149,7 +175,10 @@ impl Config {
             "drain.limit",
             "at least drain.notice and watch.drain_over together",
         )?;
-        require(self.connections_max > 0, "connections_max", "at least 1")?;
+        require(self.edge.connections_max > 0, "edge.connections_max", "at least 1")?;
+        let per_address = self.edge.connections_per_address_max;
+        require(per_address > 0, "edge.connections_per_address_max", "at least 1")?;
+        require(self.edge.running_max > 0, "edge.running_max", "at least 1")?;
         require(
             self.delivery.origins.iter().all(|origin| is_origin(origin)),
             "delivery.origins",
@@ -205,7 +234,14 @@ mod tests {
         let requests = check(|config| config.driver.retention.requests = EVENTS_KEPT_MIN);
         assert_eq!(requests, Err("driver.retention.requests".into()));
         assert_eq!(check(|c| c.drain.limit = Duration::ZERO), Err("drain.limit".into()));
-        assert_eq!(check(|c| c.connections_max = 0), Err("connections_max".into()));
+        for (change, name) in [
+            (|c| c.edge.connections_max = 0, "edge.connections_max"),
+            (|c| c.edge.connections_per_address_max = 0, "edge.connections_per_address_max"),
+            (|c| c.edge.running_max = 0, "edge.running_max"),
+        ] as [(fn(&mut Config), &str); 3]
+        {
+            assert_eq!(check(change), Err(name.into()));
+        }
         for bad in ["*", "null", "app.example.com", "https://app.example.com/", "https://A.example"]
         {
             let origins = check(|c| c.delivery.origins = vec![bad.to_owned()]);

@@ -1,11 +1,18 @@
 //! `phasegate serve`: the server.
 
-use crate::{failure::Failure, output, time};
+use crate::{
+    failure::Failure,
+    output,
+    process::{self, CoreFiles},
+    time,
+};
 use chrono::{DateTime, Utc};
 use clap::{Args, ValueEnum};
 use phasegate_server::{
     app::{self, App},
-    config::{Bucketing, ClockSource, Config, DEFAULT_PORT, Data, EnvironmentId, Span, Timestamp},
+    config::{
+        Bucketing, ClockSource, Config, DEFAULT_PORT, Data, Edge, EnvironmentId, Span, Timestamp,
+    },
     driver::{FLAG_SET_BYTES_MAX, FlagSets},
 };
 use std::{
@@ -49,6 +56,12 @@ pub(crate) struct Serve {
     /// front; may come more than once
     #[arg(long = "page-host", value_name = "NAME")]
     page_hosts: Vec<String>,
+    /// Connections that one address may have open, loopback apart: more if a proxy brings everybody
+    #[arg(long, value_name = "COUNT", default_value_t = Edge::default().connections_per_address_max)]
+    connections_per_address: usize,
+    /// Let a crash write a core file: it holds credentials
+    #[arg(long)]
+    allow_core_files: bool,
     #[command(flatten)]
     delivery: Delivery,
     #[command(flatten)]
@@ -145,6 +158,8 @@ fn default_address() -> SocketAddr {
 impl Serve {
     pub(crate) async fn run(self) -> Result<(), Failure> {
         self.log.start()?;
+        let core_files = if self.allow_core_files { CoreFiles::Allowed } else { CoreFiles::Never };
+        process::prepare(core_files);
         let app = App::bind(self.config()?).await?;
         let stop = async {
             // Without signals there is nobody to ask for an orderly end; the server runs on.
@@ -174,6 +189,7 @@ impl Serve {
             }
         };
         config.page_hosts = self.page_hosts.clone();
+        config.edge.connections_per_address_max = self.connections_per_address;
         config.delivery.environments = self.delivery.environments.clone();
         config.delivery.default_environment = self.delivery.default_environment.clone();
         config.delivery.origins = self.delivery.ofrep_origins.clone();

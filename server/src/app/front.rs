@@ -1,18 +1,22 @@
-//! What stands before the services: which requests are gRPC at all, and how long a call may take.
+//! What stands before the services: which requests are gRPC at all, how many are looked at at a time,
+//! and how long each may take.
 //!
 //! One port serves gRPC over HTTP/2 and, to everything else, the pages. Without this tonic would answer
 //! a browser with `200` and a `grpc-status` that nobody sees.
 
+use super::incoming::ConnectInfo;
 use crate::grpc;
-use axum::Router;
+use axum::{Router, response::IntoResponse as _};
 use futures_util::future::BoxFuture;
-use http::{HeaderValue, Request, Response, Version, header};
+use http::{HeaderValue, Request, Response, StatusCode, Version, header};
 use std::{
     convert::Infallible,
+    sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
-use tonic::{Status, body::Body, service::Routes};
+use tokio::sync::Semaphore;
+use tonic::{body::Body, service::Routes};
 use tower::{Service, util::ServiceExt as _};
 
 /// A call that was not answered after this is given up. What it asked for may still happen: the
@@ -29,10 +33,18 @@ const EARLIER_THAN_TONIC: Duration = Duration::from_millis(5);
 /// The outermost service.
 #[derive(Clone, Debug)]
 pub(super) struct Front {
-    /// What is gRPC.
-    pub routes: Routes,
-    /// Everything else.
-    pub pages: Router,
+    routes: Routes,
+    pages: Router,
+    /// One permit for each request that is being read or answered. A stream gives it back with its
+    /// first headers: what streams cost is bounded by their slots.
+    running: Arc<Semaphore>,
+}
+
+impl Front {
+    /// With what is gRPC, with everything else, and with how many requests are looked at at a time.
+    pub(super) fn new(routes: Routes, pages: Router, running_max: usize) -> Self {
+        Self { routes, pages, running: Arc::new(Semaphore::new(running_max)) }
+    }
 }
 
 impl Service<Request<Body>> for Front {
@@ -44,27 +56,75 @@ impl Service<Request<Body>> for Front {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: Request<Body>) -> Self::Future {
-        if !is_grpc(&request) {
-            let answer = self.pages.clone().oneshot(request.map(axum::body::Body::new));
-            return Box::pin(async move { Ok(answer.await?.map(Body::new)) });
+    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
+        if let Some(connection) = request.extensions_mut().remove::<ConnectInfo>() {
+            connection.first_request.came();
+            // Where tonic looks for the address of the peer.
+            request.extensions_mut().insert(connection.tcp);
         }
+        if is_grpc(&request) { self.call_method(request) } else { self.show_page(request) }
+    }
+}
+
+impl Front {
+    fn call_method(
+        &self,
+        request: Request<Body>,
+    ) -> BoxFuture<'static, Result<Response<Body>, Infallible>> {
         let limit = call_limit(&request);
+        // What only waits has slots of its own, and would keep a permit for a minute.
+        let running = if is_wait(&request) {
+            None
+        } else {
+            let Ok(permit) = Arc::clone(&self.running).try_acquire_owned() else {
+                return Box::pin(async { Ok(grpc::status::overloaded().into_http()) });
+            };
+            Some(permit)
+        };
         let answer = self.routes.clone().oneshot(request);
         Box::pin(async move {
-            match tokio::time::timeout(limit, answer).await {
-                Ok(answer) => answer,
-                Err(_) => Ok(Status::deadline_exceeded("the call took too long").into_http()),
+            let answer = tokio::time::timeout(limit, answer).await;
+            drop(running);
+            answer.unwrap_or_else(|_| Ok(grpc::status::deadline_exceeded().into_http()))
+        })
+    }
+
+    fn show_page(
+        &self,
+        request: Request<Body>,
+    ) -> BoxFuture<'static, Result<Response<Body>, Infallible>> {
+        let plain = |status: StatusCode, text: &'static str| {
+            Ok((status, text).into_response().map(Body::new))
+        };
+        let Ok(running) = Arc::clone(&self.running).try_acquire_owned() else {
+            let text = "The server has its hands full. Try again in a second.\n";
+            return Box::pin(async move { plain(StatusCode::SERVICE_UNAVAILABLE, text) });
+        };
+        let answer = self.pages.clone().oneshot(request.map(axum::body::Body::new));
+        Box::pin(async move {
+            let answer = tokio::time::timeout(CALL_MAX, answer).await;
+            drop(running);
+            match answer {
+                Ok(answer) => Ok(answer?.map(Body::new)),
+                Err(_) => plain(StatusCode::REQUEST_TIMEOUT, "The request took too long.\n"),
             }
         })
     }
 }
 
+/// The calls that wait for something to happen.
+const WAIT_RELEASE: &str = "/phasegate.v1.ReleaseService/WaitRelease";
+const ADVANCE: &str = "/phasegate.rehearsal.v1.ClockService/Advance";
+
+fn is_wait<B>(request: &Request<B>) -> bool {
+    matches!(request.uri().path(), WAIT_RELEASE | ADVANCE)
+}
+
 /// How long the answer (of a stream: its headers) may take.
 fn call_limit(request: &Request<Body>) -> Duration {
     let ours = match request.uri().path() {
-        "/phasegate.v1.ReleaseService/WaitRelease" => WAIT_MAX,
-        "/phasegate.rehearsal.v1.ClockService/Advance" => ADVANCE_MAX,
+        WAIT_RELEASE => WAIT_MAX,
+        ADVANCE => ADVANCE_MAX,
         _ => CALL_MAX,
     };
     let theirs = grpc::timeout(request.headers())
@@ -85,7 +145,7 @@ fn is_grpc<B>(request: &Request<B>) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use http::StatusCode;
+    use tonic::Status;
 
     #[test]
     fn only_grpc_over_http_2_is_grpc() {
@@ -112,11 +172,41 @@ mod tests {
     #[tokio::test]
     async fn a_call_that_takes_longer_than_it_may_is_answered_with_deadline_exceeded() {
         let never = Router::new().fallback(std::future::pending::<()>);
-        let mut front = Front { routes: Routes::from(never), pages: Router::new() };
+        let mut front = Front::new(Routes::from(never), Router::new(), 1);
         let answer = front.call(grpc("/s/m", "20m")).await.unwrap();
         assert_eq!(answer.status(), StatusCode::OK, "the code is in grpc-status");
         let status = Status::from_header_map(answer.headers()).unwrap();
         assert_eq!(status.code(), tonic::Code::DeadlineExceeded);
+    }
+
+    #[tokio::test]
+    async fn what_comes_while_all_hands_are_full_is_sent_away_at_once() {
+        let never = Router::new().fallback(std::future::pending::<()>);
+        let mut front = Front::new(Routes::from(never.clone()), never, 1);
+        let held = tokio::spawn(front.call(grpc("/s/m", "1M")));
+        let refused = front.call(grpc("/s/m", "1M")).await.unwrap();
+        let status = Status::from_header_map(refused.headers()).unwrap();
+        assert_eq!(status.code(), tonic::Code::ResourceExhausted);
+        let page = || Request::builder().uri("/releases").body(Body::empty()).unwrap();
+        assert_eq!(front.call(page()).await.unwrap().status(), StatusCode::SERVICE_UNAVAILABLE);
+        // It has slots of its own, and so gets in; it waits for ever like everything here.
+        let wait = front.call(grpc(WAIT_RELEASE, "20m")).await.unwrap();
+        let status = Status::from_header_map(wait.headers()).unwrap();
+        assert_eq!(status.code(), tonic::Code::DeadlineExceeded);
+        held.abort();
+        assert!(held.await.unwrap_err().is_cancelled());
+        let free = front.call(grpc("/s/m", "20m")).await.unwrap();
+        let status = Status::from_header_map(free.headers()).unwrap();
+        assert_eq!(status.code(), tonic::Code::DeadlineExceeded, "it was looked at");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_page_that_takes_too_long_is_given_up() {
+        let never = Router::new().fallback(std::future::pending::<()>);
+        let mut front = Front::new(Routes::default(), never, 1);
+        let request = Request::builder().uri("/releases").body(Body::empty()).unwrap();
+        let answer = front.call(request).await.unwrap();
+        assert_eq!(answer.status(), StatusCode::REQUEST_TIMEOUT);
     }
 
     #[test]

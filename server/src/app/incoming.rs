@@ -1,9 +1,15 @@
-//! Connections as they come: counted, with a limit to their silence, and with a way to drop them.
+//! Connections as they come: counted, with a limit to the time they take to ask for something, and
+//! with a way to drop them.
 
+use super::addresses::{self, Addresses};
 use std::{
     io,
     net::SocketAddr,
     pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     task::{Context, Poll},
     time::Duration,
 };
@@ -32,9 +38,35 @@ pub(super) struct Limits {
     /// So many are open at most; more are closed at once, so that their clients try elsewhere or
     /// later instead of waiting in silence.
     pub connections_max: usize,
-    /// A peer that says nothing at all is closed after this; hyper has no such limit before it knows
-    /// which HTTP is spoken.
-    pub silence_max: Duration,
+    /// Of these, so many from one address, loopback apart.
+    pub per_address_max: usize,
+    /// A peer that has not asked for anything after this is closed, whatever it says meanwhile: hyper
+    /// has no such limit, and HTTP/2 lets a connection stand idle for as long as it answers pings.
+    pub first_request_within: Duration,
+}
+
+/// Whether a connection was ever used. It is in the extensions of each request.
+#[derive(Clone, Debug, Default)]
+pub(super) struct FirstRequest(Arc<AtomicBool>);
+
+impl FirstRequest {
+    /// A request has come.
+    pub(super) fn came(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    fn is_awaited(&self) -> bool {
+        !self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// What each request knows of its connection.
+#[derive(Clone, Debug)]
+pub(super) struct ConnectInfo {
+    /// Addresses.
+    pub(super) tcp: TcpConnectInfo,
+    /// To be told that there is a request.
+    pub(super) first_request: FirstRequest,
 }
 
 /// Takes the address.
@@ -59,13 +91,20 @@ pub(super) fn accept(
     open: watch::Sender<usize>,
     drop_all: CancellationToken,
 ) -> impl Stream<Item = io::Result<Connection>> {
+    let addresses = Addresses::new(limits.per_address_max);
     async_stream::stream! {
         loop {
             match listener.accept().await {
                 Ok((_, peer)) if *open.borrow() >= limits.connections_max => {
                     tracing::debug!(%peer, ?limits, "connection refused");
                 }
-                Ok((tcp, _)) => yield Connection::new(tcp, limits, &open, &drop_all),
+                Ok((tcp, peer)) => match addresses.enter(peer.ip()) {
+                    Some(entered) => {
+                        let counted = Counted::new(&open, entered);
+                        yield Connection::new(tcp, limits, counted, &drop_all);
+                    }
+                    None => tracing::debug!(%peer, ?limits, "connection refused: too many from there"),
+                },
                 Err(error) => {
                     tracing::warn!(%error, "accepting a connection failed");
                     tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -77,18 +116,21 @@ pub(super) fn accept(
 
 /// One connection of those that are open.
 #[derive(Debug)]
-struct Counted(watch::Sender<usize>);
+struct Counted {
+    open: watch::Sender<usize>,
+    _of_its_address: addresses::Counted,
+}
 
 impl Counted {
-    fn new(open: &watch::Sender<usize>) -> Self {
+    fn new(open: &watch::Sender<usize>, of_its_address: addresses::Counted) -> Self {
         open.send_modify(|open| *open += 1);
-        Self(open.clone())
+        Self { open: open.clone(), _of_its_address: of_its_address }
     }
 }
 
 impl Drop for Counted {
     fn drop(&mut self) {
-        self.0.send_modify(|open| *open -= 1);
+        self.open.send_modify(|open| *open -= 1);
     }
 }
 
@@ -96,8 +138,9 @@ impl Drop for Counted {
 #[derive(Debug)]
 pub(super) struct Connection {
     tcp: TcpStream,
-    /// Until the first bytes come.
-    silence: Option<Pin<Box<Sleep>>>,
+    first_request: FirstRequest,
+    /// Until the first request comes.
+    patience: Option<Pin<Box<Sleep>>>,
     dropped: CancellationToken,
     until_dropped: Pin<Box<WaitForCancellationFutureOwned>>,
     _counted: Counted,
@@ -107,16 +150,17 @@ impl Connection {
     fn new(
         tcp: TcpStream,
         limits: Limits,
-        open: &watch::Sender<usize>,
+        counted: Counted,
         drop_all: &CancellationToken,
     ) -> io::Result<Self> {
         tcp.set_nodelay(true)?;
         Ok(Self {
             tcp,
-            silence: Some(Box::pin(tokio::time::sleep(limits.silence_max))),
+            first_request: FirstRequest::default(),
+            patience: Some(Box::pin(tokio::time::sleep(limits.first_request_within))),
             dropped: drop_all.clone(),
             until_dropped: Box::pin(drop_all.clone().cancelled_owned()),
-            _counted: Counted::new(open),
+            _counted: counted,
         })
     }
 }
@@ -134,18 +178,15 @@ impl AsyncRead for Connection {
         if self.until_dropped.as_mut().poll(cx).is_ready() {
             return Poll::Ready(Err(dropped()));
         }
-        let before = buf.filled().len();
-        let read = Pin::new(&mut self.tcp).poll_read(cx, buf);
-        if buf.filled().len() > before {
-            self.silence = None;
-        }
-        if read.is_pending()
-            && let Some(silence) = &mut self.silence
-            && silence.as_mut().poll(cx).is_ready()
+        if let Some(patience) = &mut self.patience
+            && patience.as_mut().poll(cx).is_ready()
         {
-            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+            if self.first_request.is_awaited() {
+                return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+            }
+            self.patience = None;
         }
-        read
+        Pin::new(&mut self.tcp).poll_read(cx, buf)
     }
 }
 
@@ -186,10 +227,10 @@ impl AsyncWrite for Connection {
 }
 
 impl Connected for Connection {
-    type ConnectInfo = TcpConnectInfo;
+    type ConnectInfo = ConnectInfo;
 
     fn connect_info(&self) -> Self::ConnectInfo {
-        self.tcp.connect_info()
+        ConnectInfo { tcp: self.tcp.connect_info(), first_request: self.first_request.clone() }
     }
 }
 
@@ -201,7 +242,11 @@ mod tests {
 
     const LOCALHOST: SocketAddr =
         SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);
-    const LIMITS: Limits = Limits { connections_max: 8, silence_max: Duration::from_secs(60) };
+    const LIMITS: Limits = Limits {
+        connections_max: 8,
+        per_address_max: 8,
+        first_request_within: Duration::from_secs(60),
+    };
 
     #[tokio::test]
     async fn a_connection_above_the_limit_is_closed_and_a_freed_slot_is_used_again() {
@@ -257,19 +302,31 @@ mod tests {
         assert_eq!(waiting.await.unwrap(), (Err(aborted), Err(aborted)));
     }
 
+    const AT_ONCE: Limits = Limits { first_request_within: Duration::ZERO, ..LIMITS };
+
     #[tokio::test]
-    async fn a_peer_that_says_nothing_is_closed() {
+    async fn a_peer_that_asks_for_nothing_is_closed_whatever_it_says() {
         let listener = listen(LOCALHOST).unwrap();
         let address = listener.local_addr().unwrap();
-        let mut incoming = Box::pin(accept(
-            listener,
-            Limits { silence_max: Duration::ZERO, ..LIMITS },
-            watch::Sender::new(0),
-            CancellationToken::new(),
-        ));
-        let _client = TcpStream::connect(address).await.unwrap();
+        let (open, drop_all) = (watch::Sender::new(0), CancellationToken::new());
+        let mut incoming = Box::pin(accept(listener, AT_ONCE, open, drop_all));
+        let mut client = TcpStream::connect(address).await.unwrap();
+        client.write_all(b"PRI * HTTP/2.0\r\n").await.unwrap();
         let mut served = incoming.next().await.unwrap().unwrap();
         let read = served.read_u8().await.map_err(|error| error.kind());
         assert_eq!(read, Err(io::ErrorKind::TimedOut));
+    }
+
+    #[tokio::test]
+    async fn a_peer_that_has_asked_for_something_may_take_its_time() {
+        let listener = listen(LOCALHOST).unwrap();
+        let address = listener.local_addr().unwrap();
+        let (open, drop_all) = (watch::Sender::new(0), CancellationToken::new());
+        let mut incoming = Box::pin(accept(listener, AT_ONCE, open, drop_all));
+        let mut client = TcpStream::connect(address).await.unwrap();
+        let mut served = incoming.next().await.unwrap().unwrap();
+        served.connect_info().first_request.came();
+        client.write_all(b"x").await.unwrap();
+        assert_eq!(served.read_u8().await.unwrap(), b'x');
     }
 }

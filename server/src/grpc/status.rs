@@ -47,6 +47,8 @@ const RETRY_DISK_FULL: Duration = Duration::from_secs(30);
 const RETRY_DRAINING: Duration = Duration::from_secs(2);
 /// A client that was slow gets time to drain what it has buffered.
 const RETRY_SLOW_CONSUMER: Duration = Duration::from_secs(1);
+/// What runs is done within this, mostly.
+const RETRY_OVERLOADED: Duration = Duration::from_secs(1);
 /// Slots come free when other streams end, and streams are long.
 const RETRY_TOO_MANY_WATCHES: Duration = Duration::from_secs(10);
 
@@ -151,7 +153,9 @@ pub fn code(reason: ErrorReason) -> Code {
         ErrorReason::QueueFull
         | ErrorReason::SlowConsumer
         | ErrorReason::TooManyWatches
-        | ErrorReason::FlagSetTooLarge => Code::ResourceExhausted,
+        | ErrorReason::FlagSetTooLarge
+        | ErrorReason::RateLimited
+        | ErrorReason::Overloaded => Code::ResourceExhausted,
         ErrorReason::StreamExpired | ErrorReason::ServerDraining | ErrorReason::StoreReadOnly => {
             Code::Unavailable
         }
@@ -288,6 +292,25 @@ pub fn draining() -> Status {
     Answer::new(ErrorReason::ServerDraining, "the server is stopping; try again")
         .later(RETRY_DRAINING)
         .into_status()
+}
+
+/// As much is being done as may be.
+pub fn overloaded() -> Status {
+    Answer::new(ErrorReason::Overloaded, "the server has its hands full; try again")
+        .later(RETRY_OVERLOADED)
+        .into_status()
+}
+
+/// The caller asks for more than their share.
+pub fn rate_limited(retry: Duration) -> Status {
+    Answer::new(ErrorReason::RateLimited, "more calls than one principal may make; try again later")
+        .later(retry)
+        .into_status()
+}
+
+/// As gRPC has it everywhere; nothing of ours to add.
+pub fn deadline_exceeded() -> Status {
+    Status::deadline_exceeded("the call took too long")
 }
 
 /// Too many streams, or calls that wait, are open.

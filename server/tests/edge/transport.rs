@@ -141,7 +141,7 @@ async fn the_settings_of_http_2_are_those_that_are_documented() {
         .chunks(6)
         .map(|s| (u16::from_be_bytes([s[0], s[1]]), u32::from_be_bytes([s[2], s[3], s[4], s[5]])))
         .collect();
-    assert_eq!(settings.get(&3), Some(&1000), "MAX_CONCURRENT_STREAMS: {settings:?}");
+    assert_eq!(settings.get(&3), Some(&256), "MAX_CONCURRENT_STREAMS: {settings:?}");
     assert_eq!(settings.get(&6), Some(&8192), "MAX_HEADER_LIST_SIZE: {settings:?}");
     drop(tcp);
     server.stop().await;
@@ -150,7 +150,7 @@ async fn the_settings_of_http_2_are_those_that_are_documented() {
 #[tokio::test]
 async fn more_connections_than_configured_are_closed() {
     let mut config = config();
-    config.connections_max = 1;
+    config.edge.connections_max = 1;
     let server = Server::start_with(config).await;
     // The one that `start_with` used may still be closing; a held one is waited for.
     let held = loop {

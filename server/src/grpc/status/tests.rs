@@ -47,7 +47,14 @@ fn check(status: &Status, code: Code, reason: &str, metadata: &[(&str, &str)]) {
         assert_eq!(precondition.violations[0].r#type, reason);
     }
     assert_eq!(details.bad_request().is_some(), reason == "INVALID_FIELD");
-    let later = ["SERVER_DRAINING", "STORE_READ_ONLY", "SLOW_CONSUMER", "TOO_MANY_WATCHES"];
+    let later = [
+        "SERVER_DRAINING",
+        "STORE_READ_ONLY",
+        "SLOW_CONSUMER",
+        "TOO_MANY_WATCHES",
+        "RATE_LIMITED",
+        "OVERLOADED",
+    ];
     assert_eq!(details.retry_info().is_some(), later.contains(&reason), "{reason}");
 }
 
@@ -173,6 +180,9 @@ fn a_watch_is_refused_or_ends_with_its_reason() {
     refused(WatchRefusal::InFuture { head }, Code::OutOfRange, "REVISION_IN_FUTURE", &[]);
     let many = WatchRefusal::TooMany(TooMany::InAll(20_000));
     refused(many, Code::ResourceExhausted, "TOO_MANY_WATCHES", &[]);
+    check(&overloaded(), Code::ResourceExhausted, "OVERLOADED", &[]);
+    let limited = rate_limited(Duration::from_millis(20));
+    check(&limited, Code::ResourceExhausted, "RATE_LIMITED", &[]);
 
     let ended = |end, code, reason, metadata: &[_]| {
         check(&watch_ended(end), code, reason, metadata);
