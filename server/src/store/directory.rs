@@ -25,8 +25,8 @@ const SETTINGS: &str = "conf";
 const BLOBS: &str = "blobs";
 const SNAPSHOT_PREFIX: &str = "snap.";
 /// A snapshot that was not finished. sled 0.34 takes it for the newest one and then fails its
-/// checksum for ever (sled#1527, #1533), so it has to go before the database is opened. A finished
-/// snapshot must never be removed.
+/// checksum for ever (sled#1527, #1533), so it has to go before the database is opened. The newest
+/// finished snapshot must never be removed.
 const SNAPSHOT_DRAFT_SUFFIX: &str = ".generating";
 
 /// A data directory that this process holds. The lock ends with it.
@@ -147,6 +147,33 @@ impl DataDirectory {
             }
         }
         Ok(())
+    }
+
+    /// Whether there is a snapshot that sled has finished.
+    pub(super) fn has_snapshot(&self) -> Result<bool, Error> {
+        Ok(!self.snapshots()?.is_empty())
+    }
+
+    /// Removes all snapshots but the newest, whose name must be durable.
+    pub(super) fn remove_older_snapshots(&self) -> Result<(), Error> {
+        let mut snapshots = self.snapshots()?;
+        // The names are numbers of one length.
+        snapshots.sort_unstable();
+        snapshots.pop();
+        for name in snapshots {
+            let path = self.path.join(name);
+            fs::remove_file(&path)
+                .map_err(|source| doing(format!("remove {}", path.display()), source))?;
+        }
+        Ok(())
+    }
+
+    fn snapshots(&self) -> Result<Vec<String>, Error> {
+        let mut names = names(&self.path)?;
+        names.retain(|name| {
+            name.starts_with(SNAPSHOT_PREFIX) && !name.ends_with(SNAPSHOT_DRAFT_SUFFIX)
+        });
+        Ok(names)
     }
 
     /// Removes the database and its note. Only for a store that was never finished, and so never

@@ -6,10 +6,14 @@
 //! * Its docs and its open tickets name calls that hang or lose data; none of them is used: no
 //!   `flush_async`, no subscriber, no transaction, no id generator, no second tree with data in it.
 //! * It takes damage for a torn write and goes back in time without a word: `witness` knows better.
+//! * It replaces its snapshot by names that it does not sync, and then overwrites what only the old one
+//!   needs: `opening` stops it in between.
 //! * It may panic on bytes that it does not expect: every call is caught.
 //!
 //! All calls come from one thread, and none may be made on an async worker: they block.
 
+mod opening;
+mod segments;
 mod witness;
 
 use super::{
@@ -18,7 +22,7 @@ use super::{
     tree::Tree,
 };
 use phasegate_engine::id::Revision;
-use sled::{Config, Db, IVec};
+use sled::{Db, IVec};
 use std::{
     any::Any,
     fs::File,
@@ -26,27 +30,11 @@ use std::{
     ops::Range,
     panic::{AssertUnwindSafe, catch_unwind},
     path::Path,
-    thread,
-    time::Duration,
 };
 use witness::Witness;
 
-/// Bytes of pages that sled keeps in memory. Reads are served from the state, not from sled, so this
-/// is for the pages that commits change; sled takes more than it is told, so it is told little.
-const CACHE_BYTES: u64 = 64 * 1024 * 1024;
-
-/// How often sled looks after its segments. It also syncs then, which nothing relies on: it only
-/// logs when that fails.
-const UPKEEP_MS: u64 = 500;
-
 /// The one tree.
 const TREE: &str = "s";
-
-/// sled lets go of its file some time after it was dropped: two of fifty reopenings at once failed
-/// when this was measured. Ten seconds are far more than that took, and a person can still wait so
-/// long for the answer that somebody else has the file.
-const LOCK_ATTEMPTS: u32 = 100;
-const LOCK_PAUSE: Duration = Duration::from_millis(100);
 
 /// A store on disk.
 pub type SledStore = Ledger<SledTree>;
@@ -88,6 +76,9 @@ fn open_claimed(directory: DataDirectory, stage: Stage) -> Result<SledStore, Err
                 if !file.exists() {
                     return Err(Error::Damaged(format!("{} is missing", file.display())));
                 }
+            }
+            if !directory.has_snapshot()? {
+                segments::check_without_snapshot(&directory.database())?;
             }
             let opened = Ledger::open(SledTree::open(directory)?)?;
             opened.ok_or_else(|| Error::Damaged("the database is empty".into()))
@@ -146,7 +137,8 @@ impl SledTree {
         if directory.database().exists() {
             sync(&directory.database())?;
         }
-        let (tree, database) = open_database(directory.path())?;
+        let (tree, database) = opening::open(&directory)?;
+        directory.remove_older_snapshots()?;
         let barrier = sync(&directory.database())?;
         // sled never syncs its settings, nor the names of its files.
         sync(&directory.settings())?;
@@ -164,40 +156,6 @@ impl SledTree {
 fn sync(file: &Path) -> Result<File, Error> {
     let synced = File::open(file).and_then(|file| file.sync_all().map(|()| file));
     synced.map_err(|source| doing(format!("sync {}", file.display()), source))
-}
-
-fn open_database(path: &Path) -> Result<(sled::Tree, Db), Error> {
-    let config = Config::new()
-        .path(path)
-        .cache_capacity(CACHE_BYTES)
-        .use_compression(false)
-        .flush_every_ms(Some(UPKEEP_MS));
-    for _ in 0..LOCK_ATTEMPTS {
-        match try_open_database(&config) {
-            Err(sled::Error::Io(error)) if is_lock_held(&error) => thread::sleep(LOCK_PAUSE),
-            Ok(opened) => return Ok(opened),
-            Err(error) => return Err(failed("open the database", error)),
-        }
-    }
-    let dir = path.display().to_string();
-    Err(Error::Locked { dir, holder: "a process that has its file db open".into() })
-}
-
-/// Opens on a thread of its own: a panic in there ends that thread and not ours, and what it leaves
-/// behind in thread-local places goes with it.
-fn try_open_database(config: &Config) -> Result<(sled::Tree, Db), sled::Error> {
-    let config = config.clone();
-    let open = move || {
-        let database = config.open()?;
-        Ok((database.open_tree(TREE)?, database))
-    };
-    let opened = thread::Builder::new().name("sled-open".into()).spawn(open)?.join();
-    opened.unwrap_or_else(|panic| Err(sled::Error::ReportableBug(text_of(&*panic))))
-}
-
-/// sled gives this error no kind of its own.
-fn is_lock_held(error: &io::Error) -> bool {
-    error.to_string().contains("could not acquire lock")
 }
 
 /// Calls sled. A panic is an error like any other: the store does not know what it holds then.
@@ -222,6 +180,7 @@ fn failed(what: &str, error: sled::Error) -> Error {
         | sled::Error::CollectionNotFound(_)
         | sled::Error::Unsupported(_)
         | sled::Error::ReportableBug(_)
+        | sled::Error::FailPoint
         | sled::Error::Corruption { .. }) => Error::Damaged(format!("failed to {what}: {error}")),
     }
 }
