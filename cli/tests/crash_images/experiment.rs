@@ -128,6 +128,54 @@ fn a_start_syncs_the_database_before_anything_is_made_of_it() {
     assert!(starts > 5, "{starts} starts on a store that was there");
 }
 
+/// sled removes the older snapshot, and overwrites segments that the new one does not need, and syncs no
+/// name before. See `server/src/store/sled/opening.rs`.
+#[test]
+fn a_snapshot_is_durable_by_name_before_anything_that_it_replaces_is_gone() {
+    let recorded = recorded();
+    let is_snapshot = |path: &[u8]| path.starts_with(b"data/snap.");
+    let (mut database, mut directory) = (None, None);
+    let (mut unsynced, mut sync_under_way) = (false, None);
+    let mut snapshots = 0;
+    for (at, event) in events(&recorded.bytes).into_iter().enumerate() {
+        if recorded.lives.contains(&at) {
+            // What was not synced stays so.
+            sync_under_way = None;
+        }
+        match event {
+            Event::Opened { path: b"data/db", inode }
+            | Event::Created { path: b"data/db", inode } => database = Some(inode),
+            Event::Opened { path: b"data", inode }
+            | Event::MadeDirectory { path: b"data", inode } => directory = Some(inode),
+            Event::Renamed { to, .. } if is_snapshot(to) => {
+                snapshots += 1;
+                (unsynced, sync_under_way) = (true, None);
+            }
+            Event::SyncBegan { sync, inode } if Some(inode) == directory => {
+                sync_under_way = Some(sync);
+            }
+            Event::SyncEnded { sync } if Some(sync) == sync_under_way => unsynced = false,
+            Event::Removed { path } if is_snapshot(path) => {
+                assert!(!unsynced, "event {at} removes a snapshot that may be needed");
+            }
+            Event::Wrote { inode, .. } | Event::Resized { inode, .. } => {
+                let overwrites = Some(inode) == database && unsynced;
+                assert!(!overwrites, "event {at} writes what an older snapshot may need");
+            }
+            Event::Created { .. }
+            | Event::Opened { .. }
+            | Event::MadeDirectory { .. }
+            | Event::Renamed { .. }
+            | Event::Removed { .. }
+            | Event::SyncBegan { .. }
+            | Event::RangeSyncBegan { .. }
+            | Event::SyncEnded { .. }
+            | Event::Sent { .. } => {}
+        }
+    }
+    assert!(snapshots > 5, "{snapshots} snapshots");
+}
+
 #[test]
 fn an_entry_of_a_record_is_read_as_it_was_written_and_a_damaged_one_not_at_all() {
     let events = [

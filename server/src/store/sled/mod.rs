@@ -137,6 +137,8 @@ impl SledTree {
         if directory.database().exists() {
             sync(&directory.database())?;
         }
+        // The same goes for names: sled overwrites what the snapshot that it finds does not need.
+        directory.sync()?;
         let (tree, database) = opening::open(&directory)?;
         directory.remove_older_snapshots()?;
         let barrier = sync(&directory.database())?;

@@ -150,15 +150,68 @@ fn without_privileges<T: Send + 'static>(run: impl FnOnce() -> T + Send + 'stati
     std::thread::spawn(run).join().unwrap()
 }
 
+fn snapshots(path: &Path) -> Vec<String> {
+    let names = fs::read_dir(path).unwrap().map(|entry| entry.unwrap().file_name());
+    let names = names.map(|name| name.into_string().unwrap());
+    names.filter(|name| name.starts_with("snap.")).collect()
+}
+
+#[test]
+fn a_new_snapshot_takes_the_place_of_the_older_one() {
+    let mut history = History::full();
+    let (_temporary, path) = directory_with(&history);
+    let mut before = Vec::new();
+    for round in 0..5 {
+        let mut store = sled::open(&path, STORE).unwrap();
+        assert_eq!(store.load().unwrap().state, history.state);
+        let now = snapshots(&path);
+        assert_eq!(now.len(), 1, "round {round}");
+        assert_ne!(now, before, "round {round}");
+        before = now;
+        store.commit(&[history.call(describe_flag("search", &round.to_string()))]).unwrap();
+    }
+}
+
+/// A power cut could leave that behind by an earlier version: sled would find no log and overwrite
+/// the rest.
+#[test]
+fn a_store_that_needs_its_snapshot_is_refused_without_it_and_left_as_it_is() {
+    const SEGMENT_BYTES: usize = 512 * 1024;
+    let mut history = long_history();
+    for round in 0..10 {
+        history.call(describe_flag("search", &format!("{round}, ").repeat(60_000)));
+    }
+    let (_temporary, path) = directory_with(&history);
+    // Opened once, it has none, and needs none.
+    assert_eq!(snapshots(&path), Vec::<String>::new());
+    assert_eq!(read_all(&path).unwrap(), (history.state.clone(), history.changes()));
+
+    for snapshot in snapshots(&path) {
+        fs::remove_file(path.join(snapshot)).unwrap();
+    }
+    let sound = fs::read(path.join("db")).unwrap();
+    assert!(sound.len() > 3 * SEGMENT_BYTES, "{}", sound.len());
+    for kept in 1..sound.len().div_ceil(SEGMENT_BYTES) {
+        // At an opening the others may all have become zeros, because nothing in them was needed.
+        let mut bytes = sound.clone();
+        let segments = bytes.chunks_mut(SEGMENT_BYTES).enumerate();
+        segments.filter(|(at, _)| *at != kept).for_each(|(_, segment)| segment.fill(0));
+        if bytes[kept * SEGMENT_BYTES..][..4] == [0; 4] {
+            // It was zeros before.
+            continue;
+        }
+        fs::write(path.join("db"), bytes).unwrap();
+        let before = files(&path);
+        let problem = problem_of(sled::open(&path, STORE));
+        assert!(problem.ends_with("no file snap.* is there"), "{kept}: {problem}");
+        assert_eq!(files(&path), before, "{kept}");
+    }
+}
+
 #[test]
 fn a_snapshot_that_was_not_finished_is_removed_and_a_finished_one_is_not() {
     let history = History::full();
     let (_temporary, path) = directory_with(&history);
-    let snapshots = |path: &Path| -> Vec<String> {
-        let names = fs::read_dir(path).unwrap().map(|entry| entry.unwrap().file_name());
-        let names = names.map(|name| name.into_string().unwrap());
-        names.filter(|name| name.starts_with("snap.")).collect()
-    };
     // sled writes one when it opens a database.
     drop(sled::open(&path, STORE).unwrap());
     let finished = snapshots(&path);
