@@ -12,6 +12,7 @@ pub mod config;
 pub mod delivery;
 pub mod driver;
 pub mod grpc;
+pub mod notify;
 pub mod store;
 pub mod watch;
 pub mod web;

@@ -31,6 +31,7 @@ mod tests;
 mod trust;
 mod writer;
 
+pub use crate::store::outbox::{Notification, NotificationKind, OutboxKey, OutboxRow, OutboxState};
 pub use crate::store::{LogQuery, Order, StoreId, Subject};
 pub use config::{Config, Disk, FLAG_SET_BYTES_MAX, FlagSets, LogMemory, Retention, Timers};
 pub use handle::{Done, Error, Handle, LogError, Mode, Submission};

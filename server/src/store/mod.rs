@@ -14,6 +14,7 @@ mod check;
 mod directory;
 mod ledger;
 pub mod memory;
+pub mod outbox;
 mod record;
 pub mod sled;
 pub mod tools;
