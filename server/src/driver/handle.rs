@@ -1,6 +1,7 @@
 //! What the rest of the server has of the driver.
 
 use super::{inbox::Sender, message::Message, metrics::Metrics, published::Published};
+use crate::clock::ManualClock;
 use crate::store::{LogQuery, StoreId, Subject};
 use crate::watch::{Entry, Log};
 use phasegate_engine::{
@@ -162,6 +163,11 @@ impl Handle {
     /// True if the clock moves only when it is told to.
     pub fn is_rehearsal(&self) -> bool {
         self.published.clock.as_manual().is_some()
+    }
+
+    /// What a manual clock says: a level to wait for. `None` if the clock is not a manual one.
+    pub fn manual_clock(&self) -> Option<watch::Receiver<Timestamp>> {
+        self.published.clock.as_manual().map(ManualClock::watch)
     }
 
     /// Moves a manual clock ahead, from deadline to deadline, and waits until everything that came

@@ -20,6 +20,8 @@ mod handle;
 mod inbox;
 mod message;
 mod metrics;
+mod notify;
+mod outbox;
 mod pacing;
 mod published;
 mod record;
@@ -37,6 +39,8 @@ pub use config::{Config, Disk, FLAG_SET_BYTES_MAX, FlagSets, LogMemory, Retentio
 pub use handle::{Done, Error, Handle, LogError, Mode, Submission};
 pub use inbox::{Inbox, Senders, Wait};
 pub use message::Message;
+pub use notify::Route;
+pub use outbox::{Outbox, OutboxUpdate};
 pub use metrics::{Counter, Distribution, Gauge, Metrics};
 pub use service::{Driver, Failure, assemble};
 pub use writer::{BATCH_CALLS_MAX, OpenError, StoreFailed, Turn, Writer};

@@ -6,10 +6,9 @@
 
 use super::{
     breaker::{Breaker, Permit},
-    outbox::Update,
     schedule::{self, RETRY_AFTER_MAX},
 };
-use crate::driver::{OutboxKey, OutboxRow};
+use crate::driver::{Outbox, OutboxKey, OutboxRow, OutboxUpdate};
 use phasegate_engine::{
     id::SinkId,
     time::{Span, Timestamp},
@@ -56,12 +55,12 @@ pub enum FaultKind {
 }
 
 /// What is to be done now.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Default)]
 pub struct Plan {
     /// Rows to send. Each is taken: [`Scheduler::finished`] is to be told of it.
     pub start: Vec<OutboxKey>,
     /// Rows that are given up without an attempt. Each is taken until [`Scheduler::settled`].
-    pub given_up: Vec<Update>,
+    pub given_up: Vec<OutboxUpdate>,
     /// When to ask again, if nothing happens before.
     pub wake: Option<Timestamp>,
 }
@@ -119,12 +118,8 @@ impl Scheduler {
         }
     }
 
-    /// Takes what is to be sent now, the oldest rows of each sink first. `rows` come by sink.
-    pub fn plan<'a>(
-        &mut self,
-        rows: impl IntoIterator<Item = (&'a OutboxKey, &'a OutboxRow)>,
-        now: Timestamp,
-    ) -> Plan {
+    /// Takes what is to be sent now, the oldest rows of each sink first. 
+    pub fn plan(&mut self, rows: &Outbox, now: Timestamp) -> Plan {
         let mut plan = Plan::default();
         let mut sink: Option<(&SinkId, Slots)> = None;
         for (key, row) in rows {
@@ -185,12 +180,8 @@ impl Scheduler {
             Slots::GiveUp(why) => {
                 if plan.given_up.len() < GIVEN_UP_AT_A_TIME {
                     lane.settling.insert(key.sequence);
-                    let attempts = row.attempts;
-                    plan.given_up.push(Update::Dead {
-                        key: key.clone(),
-                        attempts,
-                        error: (*why).into(),
-                    });
+                    let error = (*why).into();
+                    plan.given_up.push(OutboxUpdate::Dead { key: key.clone(), error });
                 }
             }
             Slots::Send(free) => {
@@ -215,7 +206,7 @@ impl Scheduler {
         outcome: Outcome,
         now: Timestamp,
         random: u64,
-    ) -> Update {
+    ) -> OutboxUpdate {
         let lane = self.lanes.entry(key.sink.clone()).or_default();
         lane.running.remove(&key.sequence);
         lane.settling.insert(key.sequence);
@@ -223,7 +214,7 @@ impl Scheduler {
         let Fault { kind, text } = match outcome {
             Outcome::Delivered => {
                 lane.breaker = lane.breaker.answered();
-                return Update::Delivered(key);
+                return OutboxUpdate::Delivered(key);
             }
             Outcome::Failed(fault) => fault,
         };
@@ -246,7 +237,7 @@ impl Scheduler {
             }
             FaultKind::Gone => {
                 lane.closed = Some(GONE);
-                return Update::Dead { key, attempts, error };
+                return OutboxUpdate::Dead { key, error };
             }
             // Nobody was asked, so nothing is known about the receiver, and a probe has shown nothing.
             FaultKind::Forbidden => {
@@ -260,9 +251,9 @@ impl Scheduler {
         match schedule::delay(attempts, random) {
             Some(delay) => {
                 let next_at = now + wanted.map_or(delay, |wanted| wanted.max(delay));
-                Update::Retry { key, attempts, next_at, error }
+                OutboxUpdate::Failed { key, error, next_at }
             }
-            None => Update::Dead { key, attempts, error },
+            None => OutboxUpdate::Dead { key, error },
         }
     }
 

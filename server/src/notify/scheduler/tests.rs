@@ -7,6 +7,7 @@ use crate::{
     },
 };
 use proptest::prelude::*;
+use std::sync::Arc;
 
 /// Leaves delays as they are.
 const STRAIGHT: u64 = 200;
@@ -19,13 +20,22 @@ fn key(name: &str, sequence: u64) -> OutboxKey {
     OutboxKey { sink: sink(name), sequence }
 }
 
+/// Which row an update is about.
+fn about(update: &OutboxUpdate) -> &OutboxKey {
+    match update {
+        OutboxUpdate::Delivered(key) | OutboxUpdate::Replay(key) | OutboxUpdate::Discard(key) => key,
+        OutboxUpdate::Failed { key, .. } | OutboxUpdate::Dead { key, .. } => key,
+        OutboxUpdate::Add { .. } => panic!("nothing is added here"),
+    }
+}
+
 fn failed(kind: FaultKind) -> Outcome {
     Outcome::Failed(Fault { kind, text: "why".into() })
 }
 
 /// Rows, and what the scheduler makes of them.
 struct World {
-    rows: BTreeMap<OutboxKey, OutboxRow>,
+    rows: Outbox,
     scheduler: Scheduler,
     now: Timestamp,
 }
@@ -33,18 +43,25 @@ struct World {
 impl World {
     fn new(sinks: &[&str]) -> Self {
         let scheduler = Scheduler::new(sinks.iter().map(|name| sink(name)));
-        Self { rows: BTreeMap::new(), scheduler, now: START }
+        Self { rows: Outbox::new(), scheduler, now: START }
     }
 
     fn add(&mut self, name: &str, sequences: std::ops::Range<u64>) {
         for sequence in sequences {
             let row = OutboxRow::new(approval_due(&format!("r-{sequence}")));
-            self.rows.insert(key(name, sequence), row);
+            self.rows.insert(key(name, sequence), Arc::new(row));
         }
     }
 
     fn plan(&mut self) -> Plan {
         self.scheduler.plan(&self.rows, self.now)
+    }
+
+    /// There is nothing to do now; when there will be.
+    fn idle(&mut self) -> Option<Timestamp> {
+        let plan = self.plan();
+        assert!(plan.start.is_empty() && plan.given_up.is_empty(), "{plan:?}");
+        plan.wake
     }
 
     fn started(&mut self) -> Vec<(String, u64)> {
@@ -57,7 +74,7 @@ impl World {
     }
 
     /// An attempt has ended, and what follows is durable.
-    fn finish(&mut self, key: &OutboxKey, outcome: Outcome) -> Update {
+    fn finish(&mut self, key: &OutboxKey, outcome: Outcome) -> OutboxUpdate {
         let attempts = self.rows[key].attempts;
         let update = self.scheduler.finished(key, attempts, outcome, self.now, STRAIGHT);
         self.write(update.clone());
@@ -65,25 +82,28 @@ impl World {
         update
     }
 
-    fn write(&mut self, update: Update) {
-        match update {
-            Update::Delivered(key) => {
+    fn write(&mut self, update: OutboxUpdate) {
+        match update.clone() {
+            OutboxUpdate::Delivered(key) => {
                 self.rows.remove(&key);
             }
-            Update::Retry { key, attempts, next_at, error } => {
-                let row = self.rows.get_mut(&key).unwrap();
-                (row.attempts, row.next_at, row.last_error) = (attempts, next_at, error);
+            OutboxUpdate::Failed { key, next_at, error } => {
+                let row = Arc::make_mut(self.rows.get_mut(&key).unwrap());
+                (row.next_at, row.last_error) = (next_at, error);
+                row.attempts += 1;
             }
-            Update::Dead { key, attempts, error } => {
-                let row = self.rows.get_mut(&key).unwrap();
-                (row.attempts, row.last_error) = (attempts, error);
+            OutboxUpdate::Dead { key, error } => {
+                let row = Arc::make_mut(self.rows.get_mut(&key).unwrap());
+                row.attempts += 1;
+                row.last_error = error;
                 row.state = OutboxState::Dead(self.now);
             }
-            Update::Replay(key) => {
-                let row = self.rows.get_mut(&key).unwrap();
+            OutboxUpdate::Replay(key) => {
+                let row = Arc::make_mut(self.rows.get_mut(&key).unwrap());
                 (row.attempts, row.next_at) = (0, self.now);
                 row.state = OutboxState::Pending;
             }
+            OutboxUpdate::Discard(_) | OutboxUpdate::Add { .. } => panic!("{update:?}"),
         }
     }
 }
@@ -111,22 +131,25 @@ fn a_row_is_tried_ten_times_over_the_schedule_and_then_it_is_dead() {
     for attempt in 1..=ATTEMPTS_MAX {
         assert_eq!(world.started(), named("a", [1]), "{attempt}");
         match world.finish(&key("a", 1), failed(FaultKind::Refused)) {
-            Update::Retry { attempts, next_at, .. } => {
-                assert_eq!(attempts, attempt);
-                assert_eq!(world.plan(), Plan { wake: Some(next_at), ..Plan::default() });
+            OutboxUpdate::Failed { next_at, .. } => {
+                assert_eq!(world.rows[&key("a", 1)].attempts, attempt);
+                assert_eq!(world.idle(), Some(next_at));
                 waits.push(next_at.since(world.now));
                 world.now = next_at;
             }
-            Update::Dead { attempts, error, .. } => {
-                assert_eq!((attempts, &*error), (ATTEMPTS_MAX, "why"));
+            OutboxUpdate::Dead { error, .. } => {
+                assert_eq!((attempt, &*error), (ATTEMPTS_MAX, "why"));
             }
-            update @ (Update::Delivered(_) | Update::Replay(_)) => panic!("{update:?}"),
+            update @ (OutboxUpdate::Delivered(_)
+            | OutboxUpdate::Replay(_)
+            | OutboxUpdate::Discard(_)
+            | OutboxUpdate::Add { .. }) => panic!("{update:?}"),
         }
     }
     assert_eq!(waits, schedule::DELAYS);
-    assert_eq!(world.plan(), Plan::default());
+    assert_eq!(world.idle(), None);
     // Somebody wants it sent all the same: from the beginning.
-    world.write(Update::Replay(key("a", 1)));
+    world.write(OutboxUpdate::Replay(key("a", 1)));
     assert_eq!(world.started(), named("a", [1]));
 }
 
@@ -163,12 +186,12 @@ fn a_receiver_that_asks_to_be_left_alone_is_and_within_limits() {
     assert_eq!(world.started().len(), 3);
     let hour = Span::from_secs(3600);
     let update = world.finish(&key("a", 1), failed(FaultKind::Overloaded(Some(hour))));
-    let Update::Retry { next_at, .. } = update else { panic!("{update:?}") };
+    let OutboxUpdate::Failed { next_at, .. } = update else { panic!("{update:?}") };
     assert_eq!(next_at, world.now + hour);
     // A wish that is shorter than the schedule changes nothing.
     let soon = Some(Span::from_secs(1));
     let update = world.finish(&key("b", 1), failed(FaultKind::Overloaded(soon)));
-    let Update::Retry { next_at, .. } = update else { panic!("{update:?}") };
+    let OutboxUpdate::Failed { next_at, .. } = update else { panic!("{update:?}") };
     assert_eq!(next_at, world.now + Span::from_secs(5));
     // Other rows of the sink wait too.
     world.finish(&key("a", 2), Outcome::Delivered);
@@ -180,7 +203,7 @@ fn a_receiver_that_asks_to_be_left_alone_is_and_within_limits() {
     // No receiver keeps a row for ever.
     let ages = Some(Span::from_secs(u32::MAX));
     let update = world.finish(&key("a", 3), failed(FaultKind::Overloaded(ages)));
-    let Update::Retry { next_at, .. } = update else { panic!("{update:?}") };
+    let OutboxUpdate::Failed { next_at, .. } = update else { panic!("{update:?}") };
     assert_eq!(next_at, world.now + RETRY_AFTER_MAX);
 }
 
@@ -191,14 +214,14 @@ fn a_receiver_that_is_gone_is_sent_nothing_until_the_settings_change() {
     world.add("b", 1..2);
     world.started();
     let update = world.finish(&key("a", 1), failed(FaultKind::Gone));
-    assert!(matches!(update, Update::Dead { attempts: 1, .. }), "{update:?}");
+    assert!(matches!(update, OutboxUpdate::Dead { .. }), "{update:?}");
     assert_eq!(world.scheduler.standing(&sink("a"), world.now), Standing::Gone);
     // What waits is dead without an attempt; what is under way is not touched.
     let plan = world.plan();
-    assert_eq!(plan.start, []);
-    let given_up: Vec<_> = plan.given_up.iter().map(|update| update.key().clone()).collect();
+    assert!(plan.start.is_empty());
+    let given_up: Vec<_> = plan.given_up.iter().map(|update| about(update).clone()).collect();
     assert_eq!(given_up, [key("a", 5)]);
-    assert_eq!(world.plan(), Plan::default(), "nothing is given up twice");
+    assert_eq!(world.idle(), None, "nothing is given up twice");
     plan.given_up.into_iter().for_each(|update| world.write(update));
     world.scheduler.settled(&given_up);
     world.scheduler.configure([sink("a"), sink("b")]);
@@ -214,15 +237,15 @@ fn rows_of_a_sink_that_is_no_more_are_given_up_and_none_is_taken_twice() {
     let plan = world.plan();
     assert_eq!(plan.start.len(), 4);
     assert_eq!(plan.given_up.len(), 1);
-    let Update::Dead { key: given_up, attempts: 0, error } = &plan.given_up[0] else { panic!() };
+    let OutboxUpdate::Dead { key: given_up, error } = &plan.given_up[0] else { panic!() };
     assert_eq!((given_up, &**error), (&key("old", 1), NO_SUCH_SINK));
     // a goes and comes back while its rows are under way.
     world.scheduler.configure([]);
     let plan = world.plan();
-    assert_eq!(plan.start, []);
-    assert_eq!(plan.given_up.iter().map(|u| u.key().sequence).collect::<Vec<_>>(), [5]);
+    assert!(plan.start.is_empty());
+    assert_eq!(plan.given_up.iter().map(|u| about(u).sequence).collect::<Vec<_>>(), [5]);
     world.scheduler.configure([sink("a")]);
-    assert_eq!(world.plan(), Plan::default());
+    assert_eq!(world.idle(), None);
     world.finish(&key("a", 1), Outcome::Delivered);
 }
 
@@ -233,7 +256,7 @@ fn what_our_own_rules_forbid_is_tried_again_and_says_nothing_about_the_receiver(
     for sequence in 1..20 {
         assert!(world.started().len() <= ATTEMPTS_AT_A_TIME);
         let update = world.finish(&key("a", sequence), failed(FaultKind::Forbidden));
-        assert!(matches!(update, Update::Retry { attempts: 1, .. }), "{update:?}");
+        assert!(matches!(update, OutboxUpdate::Failed { .. }), "{update:?}");
     }
     assert_eq!(world.scheduler.standing(&sink("a"), world.now), Standing::Open);
 }
@@ -277,7 +300,7 @@ proptest! {
         let mut world = World::new(&SINKS);
         let mut added = 0;
         let mut running: Vec<OutboxKey> = Vec::new();
-        let mut unsettled: Vec<Update> = Vec::new();
+        let mut unsettled: Vec<OutboxUpdate> = Vec::new();
         let mut delivered: BTreeMap<OutboxKey, u32> = BTreeMap::new();
         for act in acts {
             match act {
@@ -293,7 +316,7 @@ proptest! {
                     let plan = world.plan();
                     for key in plan.start {
                         prop_assert!(!running.contains(&key), "{key} is under way twice");
-                        prop_assert!(!unsettled.iter().any(|u| u.key() == &key), "{key} has ended");
+                        prop_assert!(!unsettled.iter().any(|u| about(u) == &key), "{key} has ended");
                         prop_assert!(world.rows[&key].is_pending());
                         prop_assert!(world.rows[&key].next_at <= world.now);
                         running.push(key);
@@ -326,7 +349,7 @@ proptest! {
                 }
                 Act::Settle => {
                     for update in unsettled.drain(..) {
-                        let key = update.key().clone();
+                        let key = about(&update).clone();
                         world.write(update);
                         world.scheduler.settled([&key]);
                     }
@@ -336,7 +359,7 @@ proptest! {
                     let dead: Vec<_> =
                         world.rows.iter().filter(|(_, row)| !row.is_pending()).map(|(key, _)| key.clone()).collect();
                     if !dead.is_empty() {
-                        world.write(Update::Replay(dead[which % dead.len()].clone()));
+                        world.write(OutboxUpdate::Replay(dead[which % dead.len()].clone()));
                     }
                 }
             }
@@ -354,7 +377,7 @@ proptest! {
             }
             let is_idle = unsettled.is_empty();
             for update in unsettled.drain(..) {
-                let key = update.key().clone();
+                let key = about(&update).clone();
                 world.write(update);
                 world.scheduler.settled([&key]);
             }
