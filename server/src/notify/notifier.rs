@@ -51,10 +51,11 @@ impl Queue for Handle {
         async move {
             match manual {
                 // A clock that is gone stays where it is.
-                Some(mut clock) => match clock.wait_for(|now| *now >= time).await {
-                    Ok(_) => {}
-                    Err(_) => std::future::pending().await,
-                },
+                Some(mut clock) => {
+                    if clock.wait_for(|now| *now >= time).await.map(drop).is_err() {
+                        std::future::pending().await
+                    }
+                }
                 None => tokio::time::sleep(duration(left).min(STEP_NOTICED)).await,
             }
         }

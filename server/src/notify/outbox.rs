@@ -1,6 +1,6 @@
 //! The outbox as this room needs it: a level to wait for, and a way to write down how far rows are.
 
-use crate::driver::{Error, Handle, Outbox, OutboxUpdate};
+use crate::driver::{Error, Outbox, OutboxUpdate};
 use phasegate_engine::time::Timestamp;
 use std::future::Future;
 use tokio::sync::watch;
