@@ -3,7 +3,7 @@
 
 use crate::{delivery, driver, watch};
 pub use phasegate_engine::{
-    id::EnvironmentId,
+    id::{EnvironmentId, SinkId},
     targeting::Bucketing,
     time::{Span, Timestamp},
 };

@@ -49,6 +49,10 @@ pub(crate) struct Serve {
     /// front; may come more than once
     #[arg(long = "page-host", value_name = "NAME")]
     page_hosts: Vec<String>,
+    /// The file that says who is told of what: sinks, with what they want to hear of; read again when
+    /// it changes, and at SIGHUP
+    #[arg(long, env = "PHASEGATE_NOTIFICATIONS", value_name = "FILE")]
+    notifications: Option<PathBuf>,
     #[command(flatten)]
     delivery: Delivery,
     #[command(flatten)]
@@ -174,6 +178,7 @@ impl Serve {
             }
         };
         config.page_hosts = self.page_hosts.clone();
+        config.notifications = self.notifications.clone();
         config.delivery.environments = self.delivery.environments.clone();
         config.delivery.default_environment = self.delivery.default_environment.clone();
         config.delivery.origins = self.delivery.ofrep_origins.clone();

@@ -40,6 +40,8 @@ pub mod target;
 mod template;
 #[cfg(test)]
 mod testing;
+#[cfg(test)]
+mod tests;
 mod webhook;
 
 pub use metrics::{Counts, Metrics};

@@ -83,8 +83,8 @@ pub struct SinkReport {
     pub last_error: Arc<str>,
     /// When the next row is due, if one waits.
     pub next_at: Option<Timestamp>,
-    /// Whether it is sent to.
-    pub standing: Standing,
+    /// Whether it is sent to; none if the file does not name it any more.
+    pub standing: Option<Standing>,
     /// What was counted since the process began.
     pub counts: Counts,
 }
@@ -237,7 +237,7 @@ impl Notifier {
                 let report = SinkReport {
                     channel: sink.channel.name(),
                     shown: sink.shown.clone(),
-                    standing: self.inner.standings.of(&sink.id),
+                    standing: Some(self.inner.standings.of(&sink.id)),
                     ..SinkReport::nameless(&sink.id, counts.get(&sink.id).copied())
                 };
                 (sink.id.clone(), report)
@@ -328,7 +328,7 @@ impl SinkReport {
             dead: 0,
             last_error: "".into(),
             next_at: None,
-            standing: Standing::Open,
+            standing: None,
             counts: counts.unwrap_or_default(),
         }
     }

@@ -13,7 +13,10 @@ use phasegate_engine::{
     id::SinkId,
     time::{Span, Timestamp},
 };
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::Bound,
+};
 
 /// Attempts at a time for one sink: some slow answers hold nobody up, and no receiver is flooded.
 pub const ATTEMPTS_AT_A_TIME: usize = 4;
@@ -118,20 +121,24 @@ impl Scheduler {
         }
     }
 
-    /// Takes what is to be sent now, the oldest rows of each sink first. 
+    /// Takes what is to be sent now, the oldest rows of each sink first.
     pub fn plan(&mut self, rows: &Outbox, now: Timestamp) -> Plan {
         let mut plan = Plan::default();
-        let mut sink: Option<(&SinkId, Slots)> = None;
-        for (key, row) in rows {
-            if !row.is_pending() {
-                continue;
+        let mut next = rows.keys().next();
+        while let Some(OutboxKey { sink, .. }) = next {
+            let mut slots = self.slots(sink, now, &mut plan);
+            let first = OutboxKey { sink: sink.clone(), sequence: 0 };
+            for (key, row) in rows.range(first..).take_while(|(key, _)| key.sink == *sink) {
+                // A sink that takes nothing more costs nothing more, however much waits for it.
+                if matches!(slots, Slots::Send(0)) {
+                    break;
+                }
+                if row.is_pending() {
+                    self.consider(key, row, now, &mut slots, &mut plan);
+                }
             }
-            if sink.as_ref().is_none_or(|(id, _)| **id != key.sink) {
-                let slots = self.slots(&key.sink, now, &mut plan);
-                sink = Some((&key.sink, slots));
-            }
-            let Some((_, slots)) = &mut sink else { continue };
-            self.consider(key, row, now, slots, &mut plan);
+            let last = OutboxKey { sink: sink.clone(), sequence: u64::MAX };
+            next = rows.range((Bound::Excluded(last), Bound::Unbounded)).next().map(|(key, _)| key);
         }
         plan
     }

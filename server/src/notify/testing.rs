@@ -30,3 +30,32 @@ pub(super) fn approval_due(release: &str) -> Notification {
         trace: None,
     }
 }
+
+/// A key that signs.
+pub(super) const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+
+/// Settings out of a file beside which a secret lies, and where they lie.
+pub(super) fn settings_from(text: &str) -> (super::Settings, tempfile::TempDir) {
+    use std::os::unix::fs::PermissionsExt as _;
+    let dir = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| {
+        std::fs::write(dir.path().join(name), text).unwrap();
+        let private = std::fs::Permissions::from_mode(0o600);
+        std::fs::set_permissions(dir.path().join(name), private).unwrap();
+    };
+    write("secret", SECRET);
+    write("notifications.yaml", text);
+    (super::read(&dir.path().join("notifications.yaml")).unwrap(), dir)
+}
+
+/// Webhooks of these names, which lead nowhere.
+pub(super) fn settings_of(names: &[&str]) -> (super::Settings, tempfile::TempDir) {
+    let mut text = "allowed_hosts: [hooks.example.com]\nsinks:\n".to_owned();
+    for name in names {
+        text.push_str(&format!(
+            "  - id: {name}\n    webhook: {{url: https://hooks.example.com/, secrets: [secret]}}\n    \
+             subscriptions: [{{events: ['*']}}]\n"
+        ));
+    }
+    settings_from(&text)
+}
