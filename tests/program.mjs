@@ -37,6 +37,9 @@ export class Served {
     return served;
   }
 
+  /** Sends it a signal that does not end it. */
+  signal(name) { this.#child.kill(name); }
+
   /** Ends it, without a signal as a supervisor would; one that has ended is left alone. */
   async end(signal = 'SIGTERM') {
     if (this.#child.exitCode !== null || this.#child.signalCode !== null) return;

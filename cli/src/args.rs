@@ -7,6 +7,7 @@ use crate::{
         context::ContextCommand,
         demo::Demo,
         eval::Eval,
+        notify::Notify,
         release::Release,
         resource::{Delete, Get, KillSwitch, List, Switch},
         serve::Serve,
@@ -64,6 +65,8 @@ enum Command {
     Release(Release),
     /// Show all releases under way, live: who waits for a person first
     Top(Top),
+    /// Look at the sinks of notifications, try one, send again what was given up
+    Notify(Notify),
     /// Servers under a name, and who you are there
     Context(ContextCommand),
     /// Move the clock of a rehearsal (`serve --clock manual`)
@@ -99,6 +102,7 @@ impl Arguments {
             Command::Eval(eval) => eval.run().await,
             Command::Release(release) => release.run().await,
             Command::Top(top) => top.run().await,
+            Command::Notify(notify) => notify.run().await,
             Command::Context(context) => context.run(),
             Command::Clock(clock) => clock.run().await,
             Command::Store(store) => store.run().await,

@@ -7,7 +7,7 @@ use crate::{
     hint,
 };
 use phasegate_client::{Code, Error, Reason};
-use phasegate_server::{app, store::tools};
+use phasegate_server::{app, notify, store::tools};
 use std::{error::Error as StdError, fmt, io};
 
 /// Why a command did not do what it was asked for.
@@ -45,6 +45,10 @@ pub(crate) enum Failure {
     Store(Box<tools::Error>),
     /// A store contradicts itself in so many places.
     Unsound(usize),
+    /// The file of notifications is refused.
+    Notifications(Box<notify::SettingsError>),
+    /// A sink did not take what was sent to it, which was said.
+    NotDelivered(String),
     /// Something of the machine failed.
     Machine { doing: &'static str, source: io::Error },
 }
@@ -101,6 +105,11 @@ impl Failure {
                 | tools::Error::Unsound { .. } => Exit::Data,
             },
             Self::Unsound(_) => Exit::Data,
+            Self::Notifications(error) => match **error {
+                notify::SettingsError::Read { .. } => Exit::NoInput,
+                notify::SettingsError::Wrong { .. } => Exit::Data,
+            },
+            Self::NotDelivered(_) => Exit::Refused,
             Self::EndedOtherwise(_) => Exit::EndedOtherwise,
             Self::TimedOut(_) => Exit::TimedOut,
             // Whoever read the output has seen enough.
@@ -149,6 +158,8 @@ impl Failure {
             | Self::Server(_)
             | Self::Store(_)
             | Self::Unsound(_)
+            | Self::Notifications(_)
+            | Self::NotDelivered(_)
             | Self::EndedOtherwise(_)
             | Self::TimedOut(_)
             | Self::Output(_)
@@ -163,9 +174,11 @@ impl fmt::Display for Failure {
             Self::Call(error) => error.fmt(f),
             Self::InDocument { lines, .. } => f.write_str(&lines.join("\n       ")),
             Self::Document(error) => error.fmt(f),
-            Self::Usage(text) | Self::EndedOtherwise(text) | Self::TimedOut(text) => {
-                f.write_str(text)
-            }
+            Self::Usage(text)
+            | Self::EndedOtherwise(text)
+            | Self::TimedOut(text)
+            | Self::NotDelivered(text) => f.write_str(text),
+            Self::Notifications(error) => error.fmt(f),
             Self::Server(error) => error.fmt(f),
             Self::Store(error) => error.fmt(f),
             Self::Unsound(total) => write!(f, "the store is not sound: {total} findings"),
@@ -195,6 +208,7 @@ impl StdError for Failure {
             Self::Contexts(error) => error.source(),
             Self::Server(error) => error.source(),
             Self::Store(error) => error.source(),
+            Self::Notifications(error) => error.source(),
             Self::Output(error) | Self::Machine { source: error, .. } => Some(error),
             Self::Call(_)
             | Self::InDocument { .. }
@@ -205,9 +219,16 @@ impl StdError for Failure {
             | Self::Interrupted
             | Self::Usage(_)
             | Self::Unsound(_)
+            | Self::NotDelivered(_)
             | Self::EndedOtherwise(_)
             | Self::TimedOut(_) => None,
         }
+    }
+}
+
+impl From<notify::SettingsError> for Failure {
+    fn from(error: notify::SettingsError) -> Self {
+        Self::Notifications(Box::new(error))
     }
 }
 

@@ -50,6 +50,7 @@ mod retry;
 mod clock;
 mod flags;
 mod mutation;
+mod notifications;
 mod pipelines;
 mod releases;
 

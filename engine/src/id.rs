@@ -133,6 +133,11 @@ id_type!(
     EnvironmentId, is_id, ID_PATTERN
 );
 
+id_type!(
+    /// A place that notifications are sent to, as the settings of the server name it.
+    SinkId, is_id, ID_PATTERN
+);
+
 free_text_type!(
     /// Who calls: a stable subject, `anonymous` if unknown.
     Principal

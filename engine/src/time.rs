@@ -36,6 +36,13 @@ impl Timestamp {
         Span::from_millis(self.0.saturating_sub(earlier.0))
     }
 
+    /// Reads what [`fmt::Display`] writes: RFC 3339 in UTC, with milliseconds, and nothing else.
+    pub fn parse(text: &str) -> Option<Self> {
+        let time = chrono::DateTime::parse_from_rfc3339(text).ok()?;
+        let found = Self::from_millis(time.timestamp_millis());
+        (found.to_string() == text).then_some(found)
+    }
+
     /// The instant as chrono knows it.
     pub fn to_utc(self) -> chrono::DateTime<chrono::Utc> {
         // The range of the type lies well inside chrono's, so the default is never taken.

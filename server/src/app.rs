@@ -21,6 +21,7 @@ use crate::{
     delivery::Delivery,
     driver::Driver,
     grpc::{Api, Health, Offer},
+    notify::{self, Notifier},
     store::{self, Store, StoreId},
     watch::Watches,
     web::Site,
@@ -76,6 +77,7 @@ impl Parts {
 pub struct App {
     config: Config,
     parts: Parts,
+    router: notify::Router,
     listener: TcpListener,
     address: SocketAddr,
     tell_serving: Option<oneshot::Sender<()>>,
@@ -89,12 +91,17 @@ impl App {
     }
 
     /// The same, with parts of the caller's own.
-    pub async fn bind_with(config: Config, parts: Parts) -> Result<Self, Error> {
+    pub async fn bind_with(mut config: Config, parts: Parts) -> Result<Self, Error> {
         config.validate()?;
+        let settings = config.notifications.as_deref().map(notify::read).transpose();
+        let router = notify::Router::new(settings.map_err(Error::Notifications)?.unwrap_or_default());
+        if config.notifications.is_some() {
+            config.driver.routes = Arc::new(router.clone());
+        }
         let failed = |source| Error::Listen { address: config.listen, source };
         let listener = incoming::listen(config.listen).map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
-        Ok(Self { config, parts, listener, address, tell_serving: None })
+        Ok(Self { config, parts, router, listener, address, tell_serving: None })
     }
 
     /// Where it listens: the port that was taken, if any was wanted.
@@ -152,6 +159,11 @@ impl App {
         };
 
         let watches = Watches::new(driver.handle().clone(), self.config.watch.clone());
+        let notifier = self.config.notifications.clone().map(|file| {
+            let notifier = Notifier::start(driver.handle().clone(), self.router, file);
+            api.notify_with(notifier.clone());
+            notifier
+        });
         api.open(driver.handle().clone(), watches.clone());
         health.serving().await;
         tracing::info!(store_id = %driver.handle().store_id(), "serving");
@@ -169,7 +181,7 @@ impl App {
         };
         match asked {
             Ok(()) => {
-                let running = Running { api, watches, health, transport, driver };
+                let running = Running { api, watches, notifier, health, transport, driver };
                 running.stop(&self.config).await
             }
             Err(error) => {
@@ -202,6 +214,7 @@ async fn recover(parts: Parts, config: crate::driver::Config) -> Result<Driver, 
 struct Running {
     api: Api,
     watches: Watches<crate::driver::Handle>,
+    notifier: Option<Notifier>,
     health: Health,
     transport: Transport,
     driver: Driver,
@@ -210,7 +223,7 @@ struct Running {
 impl Running {
     /// Ends the streams, then the calls, then the writer. Gives up after the limit, and says so.
     async fn stop(self, config: &Config) -> Result<(), Error> {
-        let Self { api, watches, mut health, mut transport, mut driver } = self;
+        let Self { api, watches, notifier, mut health, mut transport, mut driver } = self;
         let (drain, spread) = (config.drain, config.watch.drain_over);
         tracing::info!(?drain, ?spread, "stopping");
         let in_good_order = async {
@@ -222,7 +235,13 @@ impl Running {
             health.clear().await;
             transport.finished().await;
         };
-        if timeout(drain.limit, in_good_order).await.is_err() {
+        // At the same time: what was begun is to end while the writer can still write it down.
+        let sent = async {
+            if let Some(notifier) = notifier {
+                notifier.drain().await;
+            }
+        };
+        if timeout(drain.limit, async { tokio::join!(in_good_order, sent) }).await.is_err() {
             tracing::warn!(limit = ?drain.limit, "dropped what was still open");
         }
         transport.drop_all().await;

@@ -6,10 +6,8 @@
 //! [`driver`](crate::driver), not here.
 
 use phasegate_engine::time::{Span, Timestamp};
-use std::{
-    sync::atomic::{AtomicI64, Ordering},
-    time::Duration,
-};
+use std::time::Duration;
+use tokio::sync::watch;
 
 /// Three clocks, read together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,17 +75,26 @@ fn elapsed(time: rustix::time::Timespec) -> Duration {
 
 /// A clock that stands still until it is told to move: for rehearsals and tests.
 #[derive(Debug)]
-pub struct ManualClock(AtomicI64);
+pub struct ManualClock(watch::Sender<Timestamp>);
 
 impl ManualClock {
     /// Stands at this instant.
     pub fn new(start: Timestamp) -> Self {
-        Self(AtomicI64::new(start.as_millis()))
+        Self(watch::Sender::new(start))
     }
 
     /// Moves to an instant, or stays if it is there or beyond already: it never goes back.
     pub fn move_to(&self, to: Timestamp) {
-        self.0.fetch_max(to.as_millis(), Ordering::SeqCst);
+        self.0.send_if_modified(|now| {
+            let moves = *now < to;
+            *now = to.max(*now);
+            moves
+        });
+    }
+
+    /// What it says: a level to wait for.
+    pub fn watch(&self) -> watch::Receiver<Timestamp> {
+        self.0.subscribe()
     }
 
     /// Moves ahead.
@@ -98,7 +105,7 @@ impl ManualClock {
 
 impl Clock for ManualClock {
     fn read(&self) -> Reading {
-        let wall = Timestamp::from_millis(self.0.load(Ordering::SeqCst));
+        let wall = *self.0.borrow();
         // A timestamp is never negative.
         let elapsed = Duration::from_millis(u64::try_from(wall.as_millis()).unwrap_or_default());
         Reading { wall, boottime: elapsed, monotonic: elapsed }
@@ -122,6 +129,15 @@ mod tests {
         let reading = clock.read();
         assert_eq!(reading.wall, Timestamp::from_millis(3_000));
         assert_eq!(reading.boottime, Duration::from_secs(3));
+    }
+
+    #[tokio::test]
+    async fn who_waits_for_a_manual_clock_hears_when_it_is_there() {
+        let clock = ManualClock::new(Timestamp::from_millis(1_000));
+        let mut watch = clock.watch();
+        clock.advance(Span::from_secs(2));
+        let there = watch.wait_for(|now| *now >= Timestamp::from_millis(3_000)).await.unwrap();
+        assert_eq!(*there, clock.now());
     }
 
     #[test]

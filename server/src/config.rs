@@ -3,7 +3,7 @@
 
 use crate::{delivery, driver, watch};
 pub use phasegate_engine::{
-    id::EnvironmentId,
+    id::{EnvironmentId, SinkId},
     targeting::Bucketing,
     time::{Span, Timestamp},
 };
@@ -43,6 +43,8 @@ pub struct Config {
     /// Names by which browsers may ask for the pages, besides loopback ones: those of a proxy in
     /// front. Any other name is refused, lest a site elsewhere points its own name here. Default none.
     pub page_hosts: Vec<String>,
+    /// The file that says who is told of what. Default none: nobody is told of anything.
+    pub notifications: Option<PathBuf>,
 }
 
 /// Where commits go.
@@ -149,6 +151,7 @@ impl Config {
             drain: Drain::default(),
             edge: Edge::default(),
             page_hosts: Vec::new(),
+            notifications: None,
         }
     }
 

@@ -28,6 +28,7 @@ async fn reflection_lists_what_is_served_in_both_versions() {
     let services = services_v1(&server).await;
     for name in [
         "phasegate.v1.FlagService",
+        "phasegate.v1.NotificationService",
         "phasegate.v1.PipelineService",
         "phasegate.v1.ReleaseService",
         "phasegate.rehearsal.v1.ClockService",

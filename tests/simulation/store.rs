@@ -8,7 +8,10 @@ use crate::{
 use phasegate_engine::{event::Change, time::Timestamp};
 use phasegate_server::{
     driver::Handle,
-    store::{Compacted, Compaction, Error, Image, Ledger, LogQuery, Record, Store, StoreId},
+    store::{
+        AuditQuery, Compacted, Compaction, Error, Image, Ledger, LogQuery, Record, Store, StoreId,
+        Writes, audit::AuditEntry,
+    },
 };
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -87,7 +90,8 @@ impl Store for WatchedStore {
         Ok(image)
     }
 
-    fn commit(&mut self, records: &[Record]) -> Result<(), Error> {
+    fn commit(&mut self, writes: Writes<'_>) -> Result<(), Error> {
+        let records = writes.records;
         {
             let mut sights = self.seen.look();
             if let (Some(readers), Some(first)) = (&sights.readers, records.first()) {
@@ -95,13 +99,18 @@ impl Store for WatchedStore {
                 sights.broken = sights.broken.take().or_else(|| verdict.err());
             }
         }
-        let result = self.ledger.commit(records);
+        let result = self.ledger.commit(writes);
         let mut sights = self.seen.look();
         match &result {
+            Ok(()) if records.is_empty() => {}
             Ok(()) => sights.committed.push(records.to_vec()),
             Err(_) => sights.attempted = records.to_vec(),
         }
         result
+    }
+
+    fn audit(&mut self, query: &AuditQuery) -> Result<Vec<AuditEntry>, Error> {
+        self.ledger.audit(query)
     }
 
     fn changes(&mut self, query: &LogQuery) -> Result<Vec<Arc<Change>>, Error> {

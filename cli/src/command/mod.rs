@@ -6,6 +6,7 @@ pub(crate) mod context;
 pub(crate) mod demo;
 pub(crate) mod eval;
 mod live;
+pub(crate) mod notify;
 pub(crate) mod release;
 pub(crate) mod resource;
 pub(crate) mod serve;

@@ -62,6 +62,10 @@ pub(crate) struct Serve {
     /// Let a crash write a core file: it holds credentials
     #[arg(long)]
     allow_core_files: bool,
+    /// The file that says who is told of what: sinks, with what they want to hear of; read again when
+    /// it changes, and at SIGHUP
+    #[arg(long, env = "PHASEGATE_NOTIFICATIONS", value_name = "FILE")]
+    notifications: Option<PathBuf>,
     #[command(flatten)]
     delivery: Delivery,
     #[command(flatten)]
@@ -190,6 +194,7 @@ impl Serve {
         };
         config.page_hosts = self.page_hosts.clone();
         config.edge.connections_per_address_max = self.connections_per_address;
+        config.notifications = self.notifications.clone();
         config.delivery.environments = self.delivery.environments.clone();
         config.delivery.default_environment = self.delivery.default_environment.clone();
         config.delivery.origins = self.delivery.ofrep_origins.clone();

@@ -2,7 +2,10 @@
 
 use crate::{failure::Failure, output};
 use clap::{Args, Subcommand};
-use phasegate_server::store::{Counts, StoreId, Verified, tools};
+use phasegate_server::{
+    clock::{Clock as _, SystemClock},
+    store::{Counts, StoreId, Verified, tools},
+};
 use std::{
     fs::{File, OpenOptions},
     io::{self, BufReader, BufWriter, Write as _},
@@ -89,13 +92,13 @@ fn export(data: &Path, to: &str) -> Result<(), Failure> {
 }
 
 fn import(data: &Path, from: &str) -> Result<(), Failure> {
-    let fresh = StoreId::fresh();
+    let (fresh, now) = (StoreId::fresh(), SystemClock.now());
     let verified = if from == "-" {
-        tools::import(data, &mut BufReader::new(io::stdin()), fresh, &mut progress)?
+        tools::import(data, &mut BufReader::new(io::stdin()), fresh, now, &mut progress)?
     } else {
         let machine = |source| Failure::Machine { doing: "read the export", source };
         let file = File::open(from).map_err(machine)?;
-        tools::import(data, &mut BufReader::new(file), fresh, &mut progress)?
+        tools::import(data, &mut BufReader::new(file), fresh, now, &mut progress)?
     };
     output::print(&format!("imported {}\n", summary(&verified)))
 }
@@ -105,10 +108,11 @@ fn progress(counts: &Counts) {
 }
 
 fn summary(verified: &Verified) -> String {
-    let Counts { flags, pipelines, releases, commits, changes, requests } = verified.counts;
+    let Counts { flags, pipelines, releases, commits, changes, requests, audit, .. } =
+        verified.counts;
     format!(
         "store {} at revision {}: {flags} flags, {pipelines} pipelines, {releases} releases, \
-         {changes} changes in {commits} commits, {requests} requests",
+         {changes} changes in {commits} commits, {requests} requests, {audit} audit entries",
         verified.store_id, verified.revision
     )
 }

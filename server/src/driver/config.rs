@@ -1,9 +1,11 @@
 //! What can be set about the driver.
 
+use super::notify::{NoRoutes, Route};
 use phasegate_engine::time::Span;
+use std::sync::Arc;
 
 /// Everything that can be set about the driver.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Config {
     /// When timers fire, and when they do not.
     pub timers: Timers,
@@ -15,6 +17,50 @@ pub struct Config {
     pub disk: Disk,
     /// How large the flags may become that applications are sent.
     pub flag_sets: FlagSets,
+    /// How much may wait to be sent.
+    pub outbox: OutboxLimits,
+    /// Who is told of what. Default: nobody of anything.
+    pub routes: Arc<dyn Route>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            timers: Timers::default(),
+            retention: Retention::default(),
+            log_memory: LogMemory::default(),
+            disk: Disk::default(),
+            flag_sets: FlagSets::default(),
+            outbox: OutboxLimits::default(),
+            routes: Arc::new(NoRoutes),
+        }
+    }
+}
+
+/// How much may wait to be sent, and when somebody is reminded.
+#[derive(Clone, Debug)]
+pub struct OutboxLimits {
+    /// Notifications that wait for one sink; beyond that the oldest is given up. Default 10,000: a
+    /// row takes half a KiB or so.
+    pub pending_per_sink: usize,
+    /// Notifications to one sink that were given up; beyond that the oldest goes. Default 10,000.
+    pub dead_per_sink: usize,
+    /// How long those are kept. Default 30 days.
+    pub dead_for: Span,
+    /// How long before approvals run out somebody is reminded of them, but no longer than a quarter
+    /// of the time that there was. Default 1 h.
+    pub remind_before: Span,
+}
+
+impl Default for OutboxLimits {
+    fn default() -> Self {
+        Self {
+            pending_per_sink: 10_000,
+            dead_per_sink: 10_000,
+            dead_for: Span::from_secs(30 * 86_400),
+            remind_before: Span::from_secs(3600),
+        }
+    }
 }
 
 /// When timers fire, and when they do not. Under a manual clock nothing is ever late, and none of

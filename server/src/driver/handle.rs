@@ -1,15 +1,25 @@
 //! What the rest of the server has of the driver.
 
-use super::{inbox::Sender, message::Message, metrics::Metrics, published::Published};
-use crate::store::{LogQuery, StoreId, Subject};
+use super::{
+    inbox::Sender,
+    message::Message,
+    metrics::Metrics,
+    outbox::{Outbox, OutboxUpdate},
+    published::Published,
+};
+use crate::clock::ManualClock;
+use crate::store::{
+    AuditQuery, LogQuery, StoreId, Subject,
+    audit::{AuditEntry, AuditHead},
+};
 use crate::watch::{Entry, Log};
 use phasegate_engine::{
     Refusal, State,
     command::Call,
-    id::{ReleaseId, Revision},
+    id::{Principal, ReleaseId, Revision},
     time::{Span, Timestamp},
 };
-use std::sync::Arc;
+use std::{net::SocketAddr, sync::Arc};
 use tokio::sync::{oneshot, watch};
 
 /// A call on its way to the writer.
@@ -23,6 +33,21 @@ pub struct Submission {
     pub payload: [u8; 32],
     /// Whether anything is to be committed.
     pub mode: Mode,
+    /// Where the call came from, for the record.
+    pub origin: Origin,
+}
+
+/// Where a call came from, as far as the edge knows. Nothing is decided by it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Origin {
+    /// Who was authenticated, if the call is made for somebody else.
+    pub authenticated: Option<Principal>,
+    /// How, for example `mtls`.
+    pub vouched: Option<Arc<str>>,
+    /// The other end of the connection.
+    pub peer: Option<SocketAddr>,
+    /// The trace that the call belongs to: a `traceparent` of W3C Trace Context.
+    pub trace: Option<Arc<str>>,
 }
 
 /// Whether anything is to be committed.
@@ -154,6 +179,38 @@ impl Handle {
         answer.await.unwrap_or(Err(LogError::Stopped))
     }
 
+    /// The newest durable entry of the audit chain: a level to wait for. It closes when the writer
+    /// is gone.
+    pub fn audit_head(&self) -> watch::Receiver<AuditHead> {
+        self.published.audit.clone()
+    }
+
+    /// Reads the audit chain, through the writer.
+    pub async fn audit(&self, query: AuditQuery) -> Result<Vec<AuditEntry>, LogError> {
+        let (reply, answer) = oneshot::channel();
+        if self.writer.send(Message::ReadAudit { query, reply }).await.is_err() {
+            return Err(LogError::Stopped);
+        }
+        answer.await.unwrap_or(Err(LogError::Stopped))
+    }
+
+    /// All durable rows of the outbox, pending and dead: a level to wait for, so who looks late sees
+    /// the newest ones. Cloning what is borrowed from it is cheap; do not hold on to the borrow. It
+    /// closes when the writer is gone.
+    pub fn outbox(&self) -> watch::Receiver<Outbox> {
+        self.published.outbox.clone()
+    }
+
+    /// Tells the writer what became of notifications, in order, and waits until that is durable.
+    /// Only the error [`Error::DiskFull`] can pass; then nothing was taken in.
+    pub async fn settle(&self, updates: Vec<OutboxUpdate>) -> Result<(), Error> {
+        let (reply, answer) = oneshot::channel();
+        if self.writer.send(Message::Settle { updates, reply }).await.is_err() {
+            return Err(Error::Stopped);
+        }
+        answer.await.unwrap_or(Err(Error::Stopped))
+    }
+
     /// The server's clock.
     pub fn now(&self) -> Timestamp {
         self.published.clock.now()
@@ -162,6 +219,11 @@ impl Handle {
     /// True if the clock moves only when it is told to.
     pub fn is_rehearsal(&self) -> bool {
         self.published.clock.as_manual().is_some()
+    }
+
+    /// What a manual clock says: a level to wait for. `None` if the clock is not a manual one.
+    pub fn manual_clock(&self) -> Option<watch::Receiver<Timestamp>> {
+        self.published.clock.as_manual().map(ManualClock::watch)
     }
 
     /// Moves a manual clock ahead, from deadline to deadline, and waits until everything that came

@@ -1,7 +1,13 @@
 //! What the writer is told.
 
-use super::handle::{Done, Error, LogError, Submission};
-use crate::{store::LogQuery, watch::Entry};
+use super::{
+    handle::{Done, Error, LogError, Submission},
+    outbox::OutboxUpdate,
+};
+use crate::{
+    store::{AuditQuery, LogQuery, audit::AuditEntry},
+    watch::Entry,
+};
 use phasegate_engine::time::{Span, Timestamp};
 use std::sync::Arc;
 use tokio::sync::oneshot;
@@ -22,6 +28,20 @@ pub enum Message {
         query: LogQuery,
         /// Where it goes.
         reply: oneshot::Sender<Result<Vec<Arc<Entry>>, LogError>>,
+    },
+    /// Read a part of the audit chain.
+    ReadAudit {
+        /// Which part.
+        query: AuditQuery,
+        /// Where it goes.
+        reply: oneshot::Sender<Result<Vec<AuditEntry>, LogError>>,
+    },
+    /// Take in what became of notifications.
+    Settle {
+        /// What, in order.
+        updates: Vec<OutboxUpdate>,
+        /// Told when it is durable.
+        reply: oneshot::Sender<Result<(), Error>>,
     },
     /// Move the manual clock ahead.
     Advance {

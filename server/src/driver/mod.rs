@@ -20,9 +20,12 @@ mod handle;
 mod inbox;
 mod message;
 mod metrics;
+mod notify;
+mod outbox;
 mod pacing;
 mod published;
 mod record;
+mod reminders;
 mod requests;
 mod ring;
 mod service;
@@ -31,11 +34,22 @@ mod tests;
 mod trust;
 mod writer;
 
-pub use crate::store::{LogQuery, Order, StoreId, Subject};
-pub use config::{Config, Disk, FLAG_SET_BYTES_MAX, FlagSets, LogMemory, Retention, Timers};
-pub use handle::{Done, Error, Handle, LogError, Mode, Submission};
+pub use crate::store::{
+    AuditQuery, LogQuery, Order, StoreId, Subject,
+    audit::{
+        Act, AuditContent, AuditEntry, AuditHash, AuditHead, AuditedCall, Outcome, Suppressed,
+    },
+    outbox::{Notification, NotificationKind, OutboxKey, OutboxRow, OutboxState},
+};
+pub use config::{
+    Config, Disk, FLAG_SET_BYTES_MAX, FlagSets, LogMemory, OutboxLimits, Retention, Timers,
+};
+pub use handle::{Done, Error, Handle, LogError, Mode, Origin, Submission};
 pub use inbox::{Inbox, Senders, Wait};
 pub use message::Message;
 pub use metrics::{Counter, Distribution, Gauge, Metrics};
+pub use notify::{NoRoutes, Route};
+pub use outbox::{OUTBOX_FULL, Outbox, OutboxUpdate};
+pub use phasegate_engine::id::SinkId;
 pub use service::{Driver, Failure, assemble};
 pub use writer::{BATCH_CALLS_MAX, OpenError, StoreFailed, Turn, Writer};

@@ -1,9 +1,9 @@
 //! What the writer has published: durable, and read by everyone without asking the writer.
 
-use super::{metrics::Metrics, ring::Ring};
+use super::{metrics::Metrics, outbox::Outbox, ring::Ring};
 use crate::{
     clock::Clock,
-    store::{LogQuery, Order, StoreId},
+    store::{LogQuery, Order, StoreId, audit::AuditHead},
     watch::Entry,
 };
 use arc_swap::ArcSwap;
@@ -21,6 +21,8 @@ pub(super) struct Published {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) metrics: Metrics,
     pub(super) head: watch::Receiver<Revision>,
+    pub(super) audit: watch::Receiver<AuditHead>,
+    pub(super) outbox: watch::Receiver<Outbox>,
     state: ArcSwap<State>,
     ring: RwLock<Ring>,
     oldest: AtomicU64,
@@ -31,6 +33,15 @@ pub(super) struct Published {
 pub(super) struct Publisher {
     published: Arc<Published>,
     head: watch::Sender<Revision>,
+    audit: watch::Sender<AuditHead>,
+    outbox: watch::Sender<Outbox>,
+}
+
+/// What is published besides the state.
+#[derive(Debug)]
+pub(super) struct Beside {
+    pub(super) audit: AuditHead,
+    pub(super) outbox: Outbox,
 }
 
 impl Published {
@@ -65,19 +76,25 @@ impl Publisher {
         clock: Arc<dyn Clock>,
         state: State,
         oldest: Revision,
+        beside: Beside,
         log_bytes_max: usize,
     ) -> Self {
         let (sender, head) = watch::channel(state.revision());
+        let (audit_sender, audit) = watch::channel(beside.audit);
+        let (outbox_sender, outbox) = watch::channel(beside.outbox);
         let published = Published {
             store_id,
             clock,
             metrics: Metrics::default(),
             head,
+            audit,
+            outbox,
             ring: RwLock::new(Ring::new(state.revision(), log_bytes_max)),
             state: ArcSwap::from_pointee(state),
             oldest: AtomicU64::new(oldest.get()),
         };
-        Self { published: Arc::new(published), head: sender }
+        let published = Arc::new(published);
+        Self { published, head: sender, audit: audit_sender, outbox: outbox_sender }
     }
 
     pub(super) fn published(&self) -> &Arc<Published> {
@@ -89,6 +106,16 @@ impl Publisher {
         self.ring_mut(|ring| ring.push(entries));
         self.published.state.store(Arc::new(state.clone()));
         self.head.send_replace(state.revision());
+    }
+
+    /// Shows how far the audit chain has got.
+    pub(super) fn publish_audit(&self, head: AuditHead) {
+        self.audit.send_replace(head);
+    }
+
+    /// Shows what waits to be sent.
+    pub(super) fn publish_outbox(&self, outbox: Outbox) {
+        self.outbox.send_replace(outbox);
     }
 
     /// Shows that the log begins later than before.

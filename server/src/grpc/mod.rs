@@ -12,6 +12,7 @@ pub mod caller;
 mod events;
 mod flag;
 mod health;
+mod notification;
 mod page;
 mod pipeline;
 mod reflection;
@@ -28,7 +29,7 @@ mod wire;
 pub use health::Health;
 pub use timeout::timeout;
 
-use crate::{driver::Handle, watch::Watches};
+use crate::{driver::Handle, notify::Notifier, watch::Watches};
 use phasegate_api::{
     flagd::{
         evaluation::service_server::ServiceServer as EvaluationServer,
@@ -37,7 +38,8 @@ use phasegate_api::{
     },
     rehearsal::clock_service_server::ClockServiceServer,
     v1::{
-        flag_service_server::FlagServiceServer, pipeline_service_server::PipelineServiceServer,
+        flag_service_server::FlagServiceServer,
+        notification_service_server::NotificationServiceServer, pipeline_service_server::PipelineServiceServer,
         release_service_server::ReleaseServiceServer,
     },
 };
@@ -62,6 +64,7 @@ const WAITS_MAX: usize = 10_000;
 #[derive(Clone, Debug)]
 pub struct Api {
     backend: Arc<OnceLock<Backend>>,
+    notifier: Arc<OnceLock<Notifier>>,
     bucketing: Bucketing,
     environments: Arc<[EnvironmentId]>,
     waits: Arc<Semaphore>,
@@ -90,13 +93,14 @@ impl Offer {
             FlagServiceServer::<Api>::NAME,
             PipelineServiceServer::<Api>::NAME,
             ReleaseServiceServer::<Api>::NAME,
+            NotificationServiceServer::<Api>::NAME,
             FlagSyncServiceServer::<Api>::NAME,
             EvaluationServer::<Api>::NAME,
             EvaluationV1Server::<Api>::NAME,
             ClockServiceServer::<Api>::NAME,
         ];
         match self {
-            Self::Production => &ALL[..6],
+            Self::Production => &ALL[..7],
             Self::Rehearsal => ALL,
         }
     }
@@ -108,7 +112,8 @@ impl Api {
         let waits = Arc::new(Semaphore::new(WAITS_MAX));
         let draining = CancellationToken::new();
         let environments = Arc::default();
-        Self { backend: Arc::default(), bucketing, environments, waits, draining }
+        let (backend, notifier) = (Arc::default(), Arc::default());
+        Self { backend, notifier, bucketing, environments, waits, draining }
     }
 
     /// With environments that there are though nothing else names them.
@@ -121,6 +126,16 @@ impl Api {
     pub fn open(&self, driver: Handle, watches: Watches<Handle>) {
         // Only the first call counts, and there is one.
         self.backend.get_or_init(|| Backend { driver, watches });
+    }
+
+    /// Notifications are sent, and can be looked at. Before [`Self::open`], or never.
+    pub fn notify_with(&self, notifier: Notifier) {
+        // Only the first call counts, and there is one.
+        self.notifier.get_or_init(|| notifier);
+    }
+
+    fn notifier(&self) -> Option<&Notifier> {
+        self.notifier.get()
     }
 
     /// The server is about to stop: calls that wait for something end with `SERVER_DRAINING`. Watches
@@ -164,8 +179,12 @@ impl Api {
         let releases = ReleaseServiceServer::new(self.clone())
             .max_decoding_message_size(REQUEST_BYTES_MAX)
             .max_encoding_message_size(RESPONSE_BYTES_MAX);
+        let notifications = NotificationServiceServer::new(self.clone())
+            .max_decoding_message_size(REQUEST_BYTES_MAX)
+            .max_encoding_message_size(RESPONSE_BYTES_MAX);
         let mut routes = Routes::new(flags)
             .add_service(pipelines)
+            .add_service(notifications)
             .add_service(watch::Shared::new(self.clone(), releases))
             .add_service(health.service());
         if offer == Offer::Rehearsal {

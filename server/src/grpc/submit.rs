@@ -1,7 +1,7 @@
 //! The way of every call that changes something: parse it, hand it to the writer, wait.
 
 use super::{Api, caller::caller, status};
-use crate::driver::{Done, Mode, Submission};
+use crate::driver::{Done, Mode, Origin, Submission};
 use phasegate_api::{
     convert::{Parsed, Rejected},
     v1,
@@ -69,7 +69,7 @@ pub(super) async fn submit<R: Repeatable>(
     let mode = if parsed.validate_only { Mode::ValidateOnly } else { Mode::Commit };
     let Parsed { action, request_id, reason, .. } = parsed;
     let call = Call { caller, request_id, reason, action };
-    let submission = Submission { call, rpc: R::RPC, payload, mode };
+    let submission = Submission { call, rpc: R::RPC, payload, mode, origin: Origin::default() };
     driver.submit(submission).await.map_err(status::failed)
 }
 

@@ -1,8 +1,11 @@
 //! What every store promises: one function for each promise, run on every store.
 
 use super::{
-    Compaction, CompactionProgress, Error, Image, LogQuery, Order, RequestKey, RequestRecord,
-    Store, StoreId, memory,
+    AuditQuery, Compaction, CompactionProgress, Error, Image, LogQuery, Order, RequestKey,
+    RequestRecord, Store, StoreId, Write, Writes,
+    audit::{Act, AuditEntry, AuditHash, AuditHead, Suppressed},
+    memory,
+    outbox::{Notification, NotificationKind, OutboxKey, OutboxRow, OutboxState, Reminder},
     record::{encode, parts::LONGEST},
     sled,
     testing::{History, START, describe_flag, release, trigger},
@@ -62,6 +65,157 @@ every_store_keeps! {
     compaction_takes_whole_commits_and_keeps_the_releases
     compaction_goes_in_steps
     old_requests_are_forgotten
+    the_audit_chain_is_kept_to_the_byte_and_read_from_either_end
+    an_entry_that_does_not_follow_is_rejected_and_nothing_is_written
+    nothing_is_removed_from_the_audit_chain
+    rows_of_the_outbox_come_with_their_commit_and_may_change_and_go
+    what_comes_without_a_commit_leaves_the_revision_as_it_is
+}
+
+/// Entries that follow on a head, one long.
+fn entries(mut head: AuditHead, count: u64) -> Vec<AuditEntry> {
+    let mut made = Vec::new();
+    for number in 0..count {
+        let reason = if number == 1 { "x".repeat(3 * LONGEST) } else { format!("NO_{number}") };
+        let suppressed = Suppressed {
+            principal: None,
+            peer: Some("192.0.2.1".into()),
+            reason: Some(reason.into()),
+            count: number + 1,
+        };
+        let entry = AuditEntry::after(head, START, STORE, Act::Suppressed(suppressed));
+        head = entry.head();
+        made.push(entry);
+    }
+    made
+}
+
+fn chain(store: &mut dyn Store) -> Vec<AuditEntry> {
+    let query = AuditQuery { after: 0, up_to: u64::MAX, order: Order::OldestFirst, limit: 1000 };
+    store.audit(&query).unwrap()
+}
+
+fn row(reason: &str) -> OutboxRow {
+    OutboxRow::new(Notification {
+        id: "n-1".into(),
+        kind: NotificationKind::ReleaseHeld,
+        time: START,
+        revision: Revision::new(4),
+        flag: Some(History::begin().flag("search").id.clone()),
+        release: Some(release("r-1")),
+        pipeline: None,
+        phase: None,
+        guard: None,
+        principal: None,
+        creator: None,
+        reason: reason.into(),
+        end: None,
+        until: None,
+        labels: std::collections::BTreeMap::from([("team".into(), "web".into())]),
+        trace: None,
+    })
+}
+
+fn outbox_key(sink: &str, sequence: u64) -> OutboxKey {
+    OutboxKey { sink: phasegate_engine::id::SinkId::parse(sink).unwrap(), sequence }
+}
+
+fn the_audit_chain_is_kept_to_the_byte_and_read_from_either_end(home: Home<'_>) {
+    let history = History::full();
+    let written = entries(AuditHead::EMPTY, 5);
+    let mut store = home();
+    assert_eq!(load(&mut *store).audit, AuditHead::EMPTY);
+    store.commit(Writes { audit: &written[..2], ..Writes::of(&history.records) }).unwrap();
+    store.commit(Writes { audit: &written[2..], ..Writes::default() }).unwrap();
+    for _ in 0..2 {
+        assert_eq!(chain(&mut *store), written);
+        assert_eq!(load(&mut *store).audit, written[4].head());
+        let query = AuditQuery { after: 1, up_to: 4, order: Order::NewestFirst, limit: 2 };
+        assert_eq!(store.audit(&query).unwrap(), [written[3].clone(), written[2].clone()]);
+        let nothing = AuditQuery { after: 5, ..query };
+        assert_eq!(store.audit(&nothing).unwrap(), []);
+        check_holds(&mut *store, &history);
+        drop(store);
+        store = home();
+    }
+    for entry in written {
+        assert_eq!(entry.hash, AuditHash::of(entry.json.as_bytes()));
+        assert_eq!(entry.content().unwrap().sequence, entry.sequence);
+    }
+}
+
+fn an_entry_that_does_not_follow_is_rejected_and_nothing_is_written(home: Home<'_>) {
+    let history = History::full();
+    let written = entries(AuditHead::EMPTY, 3);
+    let mut store = home();
+    store.commit(Writes { audit: &written[..1], ..Writes::default() }).unwrap();
+    let forged = AuditEntry::after(
+        AuditHead { sequence: 1, hash: AuditHash([7; 32]) },
+        START,
+        STORE,
+        Act::Imported { from: STORE, revision: Revision::new(1) },
+    );
+    for bad in [&written[..1], &written[2..], &[forged][..]] {
+        let rejected = store.commit(Writes { audit: bad, ..Writes::of(&history.records) });
+        assert!(matches!(rejected, Err(Error::Rejected(_))));
+    }
+    assert_eq!(load(&mut *store).state, State::default());
+    store.commit(Writes { audit: &written[1..], ..Writes::of(&history.records) }).unwrap();
+    assert_eq!(chain(&mut *store), written);
+}
+
+fn nothing_is_removed_from_the_audit_chain(home: Home<'_>) {
+    let history = History::full();
+    let written = entries(AuditHead::EMPTY, 4);
+    let mut store = home();
+    store.commit(Writes { audit: &written, ..Writes::of(&history.records) }).unwrap();
+    let later = history.now + Span::DAY;
+    let limits = Compaction { changes_before: later, requests_before: later, most: 1000 };
+    assert!(store.compact(&limits).unwrap().changes > 0);
+    assert_eq!(chain(&mut *store), written);
+    drop(store);
+    assert_eq!(load(&mut *home()).audit, written[3].head());
+}
+
+fn rows_of_the_outbox_come_with_their_commit_and_may_change_and_go(home: Home<'_>) {
+    let history = History::full();
+    let (first, second) = (outbox_key("on-call", 1), outbox_key("web", 2));
+    let put = |key: &OutboxKey, row: &OutboxRow| Write::Put(key.clone(), Arc::new(row.clone()));
+    let mut store = home();
+    let long = row(&"long ".repeat(2000));
+    let both = [put(&first, &long), put(&second, &row("short"))];
+    store.commit(Writes { outbox: &both, ..Writes::of(&history.records) }).unwrap();
+    let expected = vec![(first.clone(), long), (second.clone(), row("short"))];
+    assert_eq!(load(&mut *store).outbox, expected);
+    let tried = OutboxRow {
+        attempts: 3,
+        next_at: START + Span::DAY,
+        last_error: "refused".into(),
+        state: OutboxState::Dead(START),
+        ..row("short")
+    };
+    let changed = [put(&first, &tried), Write::Delete(second)];
+    store.commit(Writes { outbox: &changed, ..Writes::default() }).unwrap();
+    drop(store);
+    assert_eq!(load(&mut *home()).outbox, [(first, tried)]);
+}
+
+fn what_comes_without_a_commit_leaves_the_revision_as_it_is(home: Home<'_>) {
+    let history = History::full();
+    let mut store = home();
+    store.commit(Writes::of(&history.records)).unwrap();
+    let reminder = Reminder { expires: START + Span::DAY };
+    let put = [Write::Put(release("r-1"), Arc::new(reminder))];
+    store.commit(Writes { reminders: &put, ..Writes::default() }).unwrap();
+    check_holds(&mut *store, &history);
+    drop(store);
+    store = home();
+    check_holds(&mut *store, &history);
+    assert_eq!(load(&mut *store).reminders, [(release("r-1"), reminder)]);
+    store
+        .commit(Writes { reminders: &[Write::Delete(release("r-1"))], ..Writes::default() })
+        .unwrap();
+    assert_eq!(load(&mut *store).reminders, []);
 }
 
 fn load(store: &mut dyn Store) -> Image {
@@ -117,7 +271,7 @@ fn what_was_committed_is_there_after_a_restart(home: Home<'_>) {
     let history = History::full();
     let mut store = home();
     for record in &history.records {
-        store.commit(std::slice::from_ref(record)).unwrap();
+        store.commit(Writes::of(std::slice::from_ref(record))).unwrap();
     }
     check_holds(&mut *store, &history);
     drop(store);
@@ -130,8 +284,8 @@ fn records_of_one_commit_may_touch_the_same_things(home: Home<'_>) {
         history.call(describe_flag("search", &"x".repeat(length)));
     }
     let mut store = home();
-    store.commit(&history.records).unwrap();
-    store.commit(&[]).unwrap();
+    store.commit(Writes::of(&history.records)).unwrap();
+    store.commit(Writes::of(&[])).unwrap();
     check_holds(&mut *store, &history);
     drop(store);
     check_holds(&mut *home(), &history);
@@ -157,13 +311,13 @@ fn with_description(history: &History, text: &str) -> Flag {
 fn values_of_any_length_come_back(home: Home<'_>) {
     let mut history = History::begin();
     let mut store = home();
-    store.commit(&history.records).unwrap();
+    store.commit(Writes::of(&history.records)).unwrap();
     let kib = 1024;
     let lengths = [LONGEST - 1, LONGEST, LONGEST + 1, 8 * kib - 1, 8 * kib, 8 * kib + 1, 600 * kib];
     for length in lengths {
         let description = description_for(&history, length);
         let record = history.call(describe_flag("search", &description));
-        store.commit(&[record]).unwrap();
+        store.commit(Writes::of(&[record])).unwrap();
         assert_eq!(encode(history.flag("search")).len(), length);
         check_holds(&mut *store, &history);
         drop(store);
@@ -175,10 +329,10 @@ fn values_of_any_length_come_back(home: Home<'_>) {
 fn a_value_may_grow_and_shrink(home: Home<'_>) {
     let mut history = History::begin();
     let mut store = home();
-    store.commit(&history.records).unwrap();
+    store.commit(Writes::of(&history.records)).unwrap();
     for length in [100 * 1024, 10, 9 * 1024, 300 * 1024, 20 * 1024, 1] {
         let record = history.call(describe_flag("search", &"y".repeat(length)));
-        store.commit(&[record]).unwrap();
+        store.commit(Writes::of(&[record])).unwrap();
         check_holds(&mut *store, &history);
     }
     drop(store);
@@ -189,18 +343,18 @@ fn a_record_out_of_order_is_rejected_and_nothing_is_written(home: Home<'_>) {
     let history = History::full();
     let mut store = home();
     let (first, rest) = history.records.split_at(3);
-    store.commit(first).unwrap();
+    store.commit(Writes::of(first)).unwrap();
     let mut early = rest[0].clone();
     early.time = Timestamp::EPOCH;
     let mut unstored = rest[0].clone();
     unstored.releases.clear();
     for bad in [&[rest[1].clone()][..], &[first[2].clone()], &[early], &[unstored]] {
-        assert!(matches!(store.commit(bad), Err(Error::Rejected(_))));
+        assert!(matches!(store.commit(Writes::of(bad)), Err(Error::Rejected(_))));
     }
     // The first of these would have been good.
     let torn = [rest[0].clone(), rest[2].clone()];
-    assert!(matches!(store.commit(&torn), Err(Error::Rejected(_))));
-    store.commit(rest).unwrap();
+    assert!(matches!(store.commit(Writes::of(&torn)), Err(Error::Rejected(_))));
+    store.commit(Writes::of(rest)).unwrap();
     check_holds(&mut *store, &history);
 }
 
@@ -249,7 +403,7 @@ fn the_log_answers_as_a_list_would(home: Home<'_>) {
     // This one touches all that wait, and must never be torn apart.
     history.call(trigger("search", "s-last", ConflictPolicy::Supersede));
     let mut store = home();
-    store.commit(&history.records).unwrap();
+    store.commit(Writes::of(&history.records)).unwrap();
     let all = history.changes();
     assert!(all.chunk_by(|a, b| a.revision == b.revision).any(|commit| commit.len() > 5));
     let ids = ["r-1", "s-1", "r-2", "a-3", "s-last", "nobody"].map(release).to_vec();
@@ -271,7 +425,7 @@ fn nothing_is_too_old() -> Compaction {
 fn compaction_takes_whole_commits_and_keeps_the_releases(home: Home<'_>) {
     let history = History::full();
     let mut store = home();
-    store.commit(&history.records).unwrap();
+    store.commit(Writes::of(&history.records)).unwrap();
     let untouched = store.compact(&nothing_is_too_old()).unwrap();
     assert_eq!((untouched.oldest, untouched.changes), (Revision::ZERO, 0));
     assert_eq!(log(&mut *store), history.changes());
@@ -306,7 +460,7 @@ fn compaction_takes_whole_commits_and_keeps_the_releases(home: Home<'_>) {
     let mut history = history;
     history.wait(Span::DAY);
     let record = history.call(trigger("search", "s-9", ConflictPolicy::Queue));
-    store.commit(std::slice::from_ref(&record)).unwrap();
+    store.commit(Writes::of(std::slice::from_ref(&record))).unwrap();
     assert_eq!(log(&mut *store), record.changes);
     assert_eq!(load(&mut *store).state, history.state);
 }
@@ -314,7 +468,7 @@ fn compaction_takes_whole_commits_and_keeps_the_releases(home: Home<'_>) {
 fn compaction_goes_in_steps(home: Home<'_>) {
     let history = History::full();
     let mut store = home();
-    store.commit(&history.records).unwrap();
+    store.commit(Writes::of(&history.records)).unwrap();
     let after_all = history.now + Span::from_millis(1);
     let limits = Compaction { changes_before: after_all, requests_before: START, most: 4 };
     let mut steps = 0;
@@ -336,7 +490,7 @@ fn compaction_goes_in_steps(home: Home<'_>) {
 fn old_requests_are_forgotten(home: Home<'_>) {
     let history = History::full();
     let mut store = home();
-    store.commit(&history.records).unwrap();
+    store.commit(Writes::of(&history.records)).unwrap();
     let requests_before = START + Span::from_secs(15);
     let limits = Compaction { requests_before, changes_before: START, most: 3 };
     let mut forgotten = Vec::new();

@@ -10,10 +10,12 @@
 //! Deliberately absent: reads of single resources (the writer has the state in memory), clocks and
 //! randomness (times and new ids are arguments), retries (after a failed write nothing is known).
 
+pub mod audit;
 mod check;
 mod directory;
 mod ledger;
 pub mod memory;
+pub mod outbox;
 mod record;
 pub mod sled;
 pub mod tools;
@@ -28,6 +30,8 @@ pub use check::{Counts, FINDINGS_MOST, Finding, Verified};
 pub use ledger::Ledger;
 pub use tree::{Batch, Direction, Tree};
 
+use audit::{AuditEntry, AuditHead};
+use outbox::{OutboxKey, OutboxRow, Reminder};
 use phasegate_engine::{
     State,
     event::Change,
@@ -65,14 +69,18 @@ pub trait Store: Send + 'static {
     /// the last batch is whole, no commit of the log is missing, the parts of releases fit.
     fn load(&mut self) -> Result<Image, Error>;
 
-    /// Makes the records durable, all or none, in order. When it returns they survive a power cut.
+    /// Makes the writes durable, all or none, the records in order. When it returns they survive a
+    /// power cut. Without a record the last revision stays what it is.
     ///
     /// [`Error::Rejected`] means that nothing was written. After any other error nothing may be
     /// assumed, and every later call fails: the caller ends the process.
-    fn commit(&mut self, records: &[Record]) -> Result<(), Error>;
+    fn commit(&mut self, writes: Writes<'_>) -> Result<(), Error>;
 
     /// Reads the log, from [`Compacted::oldest`] on.
     fn changes(&mut self, query: &LogQuery) -> Result<Vec<Arc<Change>>, Error>;
+
+    /// Reads the audit chain. Nothing is ever removed from it.
+    fn audit(&mut self, query: &AuditQuery) -> Result<Vec<AuditEntry>, Error>;
 
     /// Removes at most `limits.most` of what is too old to keep: first makes the new oldest revision
     /// durable, then deletes below it.
@@ -93,6 +101,53 @@ pub struct Image {
     pub state: State,
     /// Requests that must not be done twice, oldest first; those of one moment in any order.
     pub requests: Vec<(RequestKey, RequestRecord)>,
+    /// The newest entry of the audit chain.
+    pub audit: AuditHead,
+    /// Notifications that are to be sent, and those that were given up.
+    pub outbox: Vec<(OutboxKey, OutboxRow)>,
+    /// Releases of whose approvals somebody was reminded.
+    pub reminders: Vec<(ReleaseId, Reminder)>,
+}
+
+/// What one batch makes durable.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Writes<'a> {
+    /// Commits.
+    pub records: &'a [Record],
+    /// Entries of the audit chain, each following on the one before.
+    pub audit: &'a [AuditEntry],
+    /// Rows of the outbox.
+    pub outbox: &'a [Write<OutboxKey, OutboxRow>],
+    /// What is remembered of reminders.
+    pub reminders: &'a [Write<ReleaseId, Reminder>],
+}
+
+impl<'a> Writes<'a> {
+    /// Commits and nothing else.
+    pub fn of(records: &'a [Record]) -> Self {
+        Self { records, ..Self::default() }
+    }
+
+    /// True if there is nothing to write.
+    pub fn is_empty(&self) -> bool {
+        self.records.is_empty()
+            && self.audit.is_empty()
+            && self.outbox.is_empty()
+            && self.reminders.is_empty()
+    }
+}
+
+/// A stretch of the audit chain.
+#[derive(Clone, Copy, Debug)]
+pub struct AuditQuery {
+    /// Only entries above this number.
+    pub after: u64,
+    /// Only entries up to and with this number.
+    pub up_to: u64,
+    /// Which end to begin at.
+    pub order: Order,
+    /// At most so many.
+    pub limit: usize,
 }
 
 /// One commit, as it is written.

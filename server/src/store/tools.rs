@@ -8,10 +8,14 @@
 //! All functions block.
 
 use super::{
-    Counts, Error as StoreError, Finding, StoreId, Verified,
-    ledger::{Ledger, put_change, put_commit, put_request},
+    Counts, Error as StoreError, Finding, Store as _, StoreId, Verified, Writes,
+    audit::{Act, AuditEntry},
+    check,
+    ledger::{Ledger, put_audit, put_change, put_commit, put_request},
+    outbox::{OutboxRow, Reminder},
     record::{
-        ChangeRecord, CommitRecord, FORMAT, Oldest, StoredRequest, decode, encode,
+        ChangeRecord, CommitRecord, FORMAT, FORMAT_OLDEST, Oldest, StoredAudit, StoredRequest,
+        decode, encode,
         key::{Key, Kind, hex},
         parts,
     },
@@ -20,7 +24,7 @@ use super::{
 };
 use phasegate_engine::{
     flag::Flag,
-    id::{ReleaseId, Revision},
+    id::{ReleaseId, Revision, SinkId},
     pipeline::Pipeline,
     release::{Progress, Proposal},
     time::Timestamp,
@@ -30,6 +34,7 @@ use sha2::{Digest, Sha256};
 use std::{
     io::{self, BufRead, Read, Write},
     path::Path,
+    sync::Arc,
 };
 
 /// Version of the text.
@@ -125,6 +130,10 @@ enum Line<'a> {
     Commit(CommitLine),
     Change(ChangeLine<'a>),
     Request(StoredRequest<'a>),
+    /// To the byte, as a text in the text: the hash is of these bytes.
+    Audit(Arc<str>),
+    Outbox(OutboxLine),
+    Reminder(ReminderLine),
     /// The last.
     End(Trailer),
 }
@@ -164,6 +173,19 @@ struct ChangeLine<'a> {
 }
 
 #[derive(Debug, Serialize, Deserialize)]
+struct OutboxLine {
+    sink: SinkId,
+    sequence: u64,
+    row: OutboxRow,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct ReminderLine {
+    release: ReleaseId,
+    reminder: Reminder,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
 struct Trailer {
     /// Lines before this one.
     lines: u64,
@@ -199,7 +221,7 @@ fn write_records<T: Tree>(
     let mut writer = LineWriter::new(out);
     writer.write(&Line::Export(Header {
         version: EXPORT,
-        format: FORMAT,
+        format: store.format,
         store_id: verified.store_id,
         revision: verified.revision,
         time: verified.time,
@@ -225,6 +247,17 @@ fn write_records<T: Tree>(
         (revision >= verified.oldest).then_some(Line::Change(line))
     })?;
     export_kind(tree, Kind::Request, &mut writer, report, |_, value| Some(Line::Request(value)))?;
+    export_kind(tree, Kind::Audit, &mut writer, report, |_, entry: StoredAudit| {
+        Some(Line::Audit(entry.json))
+    })?;
+    export_kind(tree, Kind::Outbox, &mut writer, report, |key, row| {
+        let Key::Outbox(sink, sequence) = key else { return None };
+        Some(Line::Outbox(OutboxLine { sink, sequence, row }))
+    })?;
+    export_kind(tree, Kind::Reminder, &mut writer, report, |key, reminder| {
+        let Key::Reminder(release) = key else { return None };
+        Some(Line::Reminder(ReminderLine { release, reminder }))
+    })?;
     writer.finish()
 }
 
@@ -274,18 +307,20 @@ impl<'a> LineWriter<'a> {
 }
 
 /// Makes a store with the identity `fresh` from an export, in a directory that is empty or missing.
-/// If that fails the directory is left empty.
+/// If that fails the directory is left empty. The audit chain keeps its bytes, and goes on with an
+/// entry of the time `now` that says which store it came from.
 pub fn import(
     path: &Path,
     from: &mut dyn BufRead,
     fresh: StoreId,
+    now: Timestamp,
     report: Report<'_>,
 ) -> Result<Verified, Error> {
     // Looked at first, so that a file of another kind does not even make a directory.
     let (header, lines) = begin(from)?;
     let mut store = sled::create_unfinished(path, fresh)?;
     let read = |store: &mut sled::SledStore| {
-        let counts = read_records(store, &header, lines, report)?;
+        let counts = read_records(store, &header, lines, now, report)?;
         complete(check_sound(store)?, counts)
     };
     match read(&mut store) {
@@ -307,10 +342,11 @@ pub fn import(
 pub fn import_into<T: Tree>(
     store: &mut Ledger<T>,
     from: &mut dyn BufRead,
+    now: Timestamp,
     report: Report<'_>,
 ) -> Result<Verified, Error> {
     let (header, lines) = begin(from)?;
-    let counts = read_records(store, &header, lines, report)?;
+    let counts = read_records(store, &header, lines, now, report)?;
     complete(store.verify()?, counts)
 }
 
@@ -320,7 +356,7 @@ fn begin(from: &mut dyn BufRead) -> Result<(Header, LineReader<'_>), Error> {
     let Line::Export(header) = lines.next()? else {
         return Err(lines.problem("an export begins with another line"));
     };
-    if (header.version, header.format) != (EXPORT, FORMAT) {
+    if header.version != EXPORT || !(FORMAT_OLDEST..=FORMAT).contains(&header.format) {
         return Err(lines.problem("it was written by another version"));
     }
     Ok((header, lines))
@@ -341,10 +377,12 @@ fn read_records<T: Tree>(
     store: &mut Ledger<T>,
     header: &Header,
     mut lines: LineReader<'_>,
+    now: Timestamp,
     report: Report<'_>,
 ) -> Result<Counts, Error> {
     let mut counted = Counted::default();
     let mut batch = Batch::default();
+    let mut audit = store.audit;
     if header.oldest > Revision::ZERO {
         let oldest = Oldest { revision: header.oldest };
         parts::insert(&mut batch, &Key::Oldest, encode(&oldest));
@@ -372,6 +410,18 @@ fn read_records<T: Tree>(
                 put_change(&mut batch, &release, &change);
             }
             Line::Request(request) => put_request(&mut batch, &store.tree, &request)?,
+            Line::Audit(json) => {
+                let entry = AuditEntry::read(json).map_err(|error| lines.problem(error))?;
+                check::follows_in_chain(&entry, audit).map_err(|error| lines.problem(error))?;
+                audit = entry.head();
+                put_audit(&mut batch, &entry);
+            }
+            Line::Outbox(OutboxLine { sink, sequence, row }) => {
+                parts::insert(&mut batch, &Key::Outbox(sink, sequence), encode(&row));
+            }
+            Line::Reminder(ReminderLine { release, reminder }) => {
+                parts::insert(&mut batch, &Key::Reminder(release), encode(&reminder));
+            }
             Line::Export(_) => return Err(lines.problem("a second header")),
             Line::End(trailer) => {
                 lines.check_end(&trailer)?;
@@ -379,16 +429,17 @@ fn read_records<T: Tree>(
             }
         }
         if batch.len() >= KEYS_PER_BATCH {
-            write(store, std::mem::take(&mut batch), header)?;
+            let batch = std::mem::take(&mut batch);
+            store.write_with_audit(batch, header.revision, header.time, audit)?;
         }
     }
-    write(store, batch, header)?;
+    store.write_with_audit(batch, header.revision, header.time, audit)?;
     store.oldest = header.oldest;
+    let act = Act::Imported { from: header.store_id, revision: header.revision };
+    let imported = [AuditEntry::after(store.audit, now, store.store_id, act)];
+    store.commit(Writes { audit: &imported, ..Writes::default() })?;
+    counted.counts.audit += 1;
     Ok(counted.counts)
-}
-
-fn write<T: Tree>(store: &mut Ledger<T>, batch: Batch, header: &Header) -> Result<(), Error> {
-    Ok(store.write(batch, header.revision, header.time)?)
 }
 
 struct LineReader<'a> {
@@ -452,6 +503,9 @@ impl Counted {
             Line::Commit(_) => counts.commits += 1,
             Line::Change(_) => counts.changes += 1,
             Line::Request(_) => counts.requests += 1,
+            Line::Audit(_) => counts.audit += 1,
+            Line::Outbox(_) => counts.outbox += 1,
+            Line::Reminder(_) => counts.reminders += 1,
         }
         self.since_report += 1;
         if self.since_report == RECORDS_PER_REPORT {
@@ -492,7 +546,7 @@ mod tests {
     fn store() -> (TempDir, PathBuf) {
         let (temporary, path) = directory();
         let mut store = sled::open(&path, FIRST).unwrap();
-        store.commit(&history().records).unwrap();
+        store.commit(Writes::of(&history().records)).unwrap();
         store
             .compact(&crate::store::Compaction {
                 changes_before: START + Span::from_secs(5),
@@ -510,7 +564,7 @@ mod tests {
     }
 
     fn imported(path: &Path, text: &str) -> Result<Verified, Error> {
-        import(path, &mut text.as_bytes(), SECOND, &mut |_| {})
+        import(path, &mut text.as_bytes(), SECOND, START, &mut |_| {})
     }
 
     fn contents(path: &Path) -> (Image, Vec<std::sync::Arc<phasegate_engine::event::Change>>) {
@@ -554,6 +608,10 @@ mod tests {
         let (mut was, mut is) = (lines(&text), lines(&exported(&copy)));
         was.pop();
         is.pop();
+        // The chain goes on where it came to be another store.
+        let imported = is.iter().position(|line| line.contains("imported")).unwrap();
+        let last = is.remove(imported);
+        assert!(last.contains(&FIRST.to_string()) && last.contains(&SECOND.to_string()), "{last}");
         assert_eq!(is, was);
     }
 
@@ -564,7 +622,8 @@ mod tests {
         let (_other, copy) = directory();
         imported(&copy, &exported(&path)).unwrap();
         let mut store = sled::open(&copy, FIRST).unwrap();
-        store.commit(&[history.call(describe_flag("search", "short again"))]).unwrap();
+        let record = history.call(describe_flag("search", "short again"));
+        store.commit(Writes::of(&[record])).unwrap();
         assert_eq!(store.load().unwrap().state, history.state);
         assert_eq!(store.verify().unwrap().findings, []);
     }

@@ -7,6 +7,7 @@ mod data;
 mod delivery;
 mod errors;
 mod listings;
+mod notifications;
 mod ofrep;
 mod pages;
 mod server;

@@ -17,6 +17,7 @@ const HEALTH_NAMES: &[&str] = &[
     "phasegate.v1.FlagService",
     "phasegate.v1.PipelineService",
     "phasegate.v1.ReleaseService",
+    "phasegate.v1.NotificationService",
     "phasegate.rehearsal.v1.ClockService",
 ];
 

@@ -72,7 +72,7 @@ fn change(lines: &mut Vec<Vec<u8>>, kind: u8, input: &mut Input<'_>) {
 fn import(text: &[u8]) -> Result<(Disk, MemoryStore), Error> {
     let disk = Disk::new();
     let mut store = memory::open(&disk, IMPORTED).expect("a new store opens");
-    let verified = tools::import_into(&mut store, &mut &*text, &mut |_| {})?;
+    let verified = tools::import_into(&mut store, &mut &*text, WORLD.now, &mut |_| {})?;
     assert_eq!(verified.findings, []);
     Ok((disk, store))
 }

@@ -2,19 +2,20 @@
 
 mod batches;
 mod log;
+mod outbox;
 mod recovery;
 mod requests;
 mod retention;
 mod timers;
 
 use super::{
-    Config, Done, Error, Handle, Inbox, Message, Mode, StoreFailed, Submission, Turn, Wait, Writer,
-    assemble,
+    AuditEntry, AuditHead, AuditQuery, Config, Done, Error, Handle, Inbox, Message, Mode, Origin,
+    StoreFailed, Submission, Turn, Wait, Writer, assemble,
 };
 use crate::{
     clock::{Clock, ManualClock, Reading},
     store::{
-        Compacted, Compaction, Error as StoreError, Image, LogQuery, Record, Store, StoreId, memory,
+        Compacted, Compaction, Error as StoreError, Image, LogQuery, Store, StoreId, Writes, memory,
     },
 };
 use phasegate_engine::{
@@ -118,16 +119,20 @@ impl<S: Store> Store for Controlled<S> {
         self.store.load()
     }
 
-    fn commit(&mut self, records: &[Record]) -> Result<(), StoreError> {
+    fn commit(&mut self, writes: Writes<'_>) -> Result<(), StoreError> {
         if let Some(Probe(probe)) = &mut *self.controls.during_commit.lock().unwrap() {
             probe();
         }
         if self.controls.fails.load(Ordering::SeqCst) {
             return Err(StoreError::Full(std::io::Error::other("told to fail")));
         }
-        let revisions = records.iter().map(|record| record.revision).collect();
+        let revisions = writes.records.iter().map(|record| record.revision).collect();
         self.controls.commits.lock().unwrap().push(revisions);
-        self.store.commit(records)
+        self.store.commit(writes)
+    }
+
+    fn audit(&mut self, query: &AuditQuery) -> Result<Vec<AuditEntry>, StoreError> {
+        self.store.audit(query)
     }
 
     fn changes(&mut self, query: &LogQuery) -> Result<Vec<Arc<Change>>, StoreError> {
@@ -296,7 +301,13 @@ fn message(submission: Submission) -> (Message, oneshot::Receiver<Result<Done, E
 fn submission(action: Action) -> Submission {
     let caller = Caller { principal: Principal::new("ann"), groups: Vec::new() };
     let call = Call { caller, request_id: None, reason: "".into(), action };
-    Submission { call, rpc: "Test", payload: [0; 32], mode: Mode::Commit }
+    Submission {
+        call,
+        rpc: "Test",
+        payload: [0; 32],
+        mode: Mode::Commit,
+        origin: Origin::default(),
+    }
 }
 
 fn with_id(action: Action, id: &str, payload: u8) -> Submission {

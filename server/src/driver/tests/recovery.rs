@@ -53,7 +53,11 @@ impl Store for Holding {
         Ok(self.0.clone())
     }
 
-    fn commit(&mut self, _: &[Record]) -> Result<(), StoreError> {
+    fn commit(&mut self, _: Writes<'_>) -> Result<(), StoreError> {
+        Err(StoreError::Failed)
+    }
+
+    fn audit(&mut self, _: &AuditQuery) -> Result<Vec<AuditEntry>, StoreError> {
         Err(StoreError::Failed)
     }
 
@@ -74,7 +78,15 @@ impl Store for Holding {
 fn a_store_that_contradicts_itself_is_not_served() {
     let check = |state: State, oldest: u64| {
         let store_id = StoreId(Uuid::from_u128(1));
-        let image = Image { store_id, oldest: Revision::new(oldest), state, requests: Vec::new() };
+        let image = Image {
+            store_id,
+            oldest: Revision::new(oldest),
+            state,
+            requests: Vec::new(),
+            audit: AuditHead::EMPTY,
+            outbox: Vec::new(),
+            reminders: Vec::new(),
+        };
         let clock = Arc::new(ManualClock::new(START));
         assemble(Box::new(Holding(image)), clock, Config::default()).map(|_| ())
     };

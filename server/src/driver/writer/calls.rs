@@ -1,9 +1,10 @@
 //! Judging a call, and what becomes of it.
 
-use super::{Batch, Writer, sets::TooLarge};
+use super::{Batch, ROW_BYTES, Writer, sets::TooLarge};
 use crate::{
     driver::{
         handle::{Done, Error, Mode, Submission},
+        notify::{self, By},
         record::{approximate_bytes, record},
         requests::subject,
     },
@@ -51,12 +52,16 @@ impl Writer {
             checked.map_err(|TooLarge { bytes, max }| Error::FlagSetTooLarge { bytes, max })?;
         }
         let subject = subject(&submission.call.action);
+        let by = By {
+            principal: Some(submission.call.caller.principal.clone()),
+            trace: submission.origin.trace.clone(),
+        };
         let state = match (judged?, submission.mode) {
             (Some((_, after)), Mode::ValidateOnly) => after,
             (None, Mode::ValidateOnly) => self.state.clone(),
             (Some((commit, after)), Mode::Commit) => {
                 let request = self.requests.remember(submission, now);
-                self.stage(&commit, after, request, now, batch);
+                self.stage(&commit, after, request, &by, now, batch);
                 self.state.clone()
             }
             (None, Mode::Commit) => {
@@ -64,7 +69,7 @@ impl Writer {
                 // then: so the request is kept, with a commit that holds nothing else.
                 if let Some(request) = self.requests.remember(submission, now) {
                     let (commit, after) = self.empty_commit(now);
-                    self.stage(&commit, after, Some(request), now, batch);
+                    self.stage(&commit, after, Some(request), &by, now, batch);
                 }
                 self.state.clone()
             }
@@ -118,15 +123,23 @@ impl Writer {
         commit: &Commit,
         after: State,
         request: Option<(RequestKey, RequestRecord)>,
+        by: &By,
         now: Timestamp,
         batch: &mut Batch,
     ) {
         let changes: Vec<Arc<Change>> =
             changes(&self.state, &after, commit).into_iter().map(Arc::new).collect();
         self.sets.note(&self.state, &after, commit);
+        let store = self.published().store_id;
+        let told = notify::of_commit(&self.config, store, &self.state, commit, &changes, by);
+        for (sink, notification) in told {
+            batch.bytes += ROW_BYTES;
+            self.rows.add(sink, notification, now, &mut batch.notices.outbox);
+        }
         self.state = after;
         for change in &changes {
             self.alarms.track(&change.release, now);
+            self.reminders.track(&change.release, &mut batch.notices.reminders);
             if change.release.is_over() {
                 // A start that came due while the flag was taken has no alarm any more. The commit
                 // that frees the flag starts it, unless the clock has stepped back meanwhile.

@@ -7,6 +7,7 @@ use crate::{
     driver::{
         alarms::{Due, Urgency},
         handle::Error,
+        notify::By,
         trust::Firing,
     },
 };
@@ -21,7 +22,7 @@ use std::sync::Arc;
 
 /// Timers fired in one batch, besides those that calls wait for. As many as calls, so that neither
 /// starves the other.
-const BATCH_TIMERS_MAX: usize = 1024;
+pub(super) const BATCH_TIMERS_MAX: usize = 1024;
 /// Timers of one flag that are fired before one call. A flag has at most eleven releases, each with
 /// at most fifty phases and some timers in each; more than this is a defect.
 const FIRES_BEFORE_CALL_MAX: usize = 2000;
@@ -125,7 +126,7 @@ impl Writer {
         let Ok(Some((commit, after))) = self.judge(&Command::Fire(fire), now) else {
             return Fired::Nothing;
         };
-        self.stage(&commit, after, None, now, batch);
+        self.stage(&commit, after, None, &By::default(), now, batch);
         let metrics = &self.published().metrics;
         metrics.timers_fired.add(1);
         if let Lateness::Hold(late) = lateness
@@ -152,11 +153,12 @@ impl Writer {
             }
             let mut batch = Batch::default();
             self.fire_due(manual.now(), &mut batch);
+            self.remind(manual.now(), &mut batch);
             self.finish(batch)?;
             if self.alarms.any_due() {
                 continue;
             }
-            match self.alarms.next() {
+            match self.next_moment() {
                 Some(at) if at <= target => manual.move_to(at),
                 Some(_) | None => break,
             }

@@ -7,6 +7,7 @@
 
 mod calls;
 mod firing;
+mod reminding;
 mod sets;
 mod upkeep;
 
@@ -16,17 +17,27 @@ use super::{
     handle::{Done, Error, LogError},
     inbox::Wait,
     message::Message,
+    outbox::{OutboxUpdate, Rows},
     pacing::Pacing,
-    published::{Published, Publisher},
+    published::{Beside, Published, Publisher},
+    reminders::Reminders,
     requests::Requests,
     trust::{Notice, Trust},
 };
 use crate::{
     clock::{Clock, Reading},
-    store::{self, LogQuery, Record, Store},
+    store::{
+        self, AuditQuery, LogQuery, Record, Store, Write, Writes,
+        audit::{AuditEntry, AuditHead},
+        outbox::{OutboxKey, OutboxRow, Reminder},
+    },
     watch::Entry,
 };
-use phasegate_engine::{State, id::Revision, time::Span};
+use phasegate_engine::{
+    State,
+    id::{ReleaseId, Revision},
+    time::{Span, Timestamp},
+};
 use sets::Sets;
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 use tokio::sync::oneshot;
@@ -36,6 +47,8 @@ use upkeep::{Cleaning, Space};
 pub const BATCH_CALLS_MAX: usize = 1024;
 /// Bytes in one batch, by estimate; the call that passes it is the last one.
 const BATCH_BYTES_MAX: usize = 256 << 10;
+/// About how many bytes a row of the outbox takes when it is written.
+const ROW_BYTES: usize = 512;
 /// The longest sleep. A sleep does not notice steps and suspends, so the clock is read this often.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
@@ -82,6 +95,10 @@ pub struct Writer {
     cleaning: Cleaning,
     publisher: Publisher,
     sets: Sets,
+    rows: Rows,
+    reminders: Reminders,
+    /// The last entry of the audit chain, those of the batch in hand among them.
+    audit: AuditHead,
 }
 
 /// What one durable write brings, and who waits for it.
@@ -92,6 +109,34 @@ struct Batch {
     records: Vec<Record>,
     answers: Vec<Answer>,
     reads: Vec<Read>,
+    notices: Notices,
+}
+
+/// What a batch brings besides commits.
+#[derive(Debug, Default)]
+struct Notices {
+    audit: Vec<AuditEntry>,
+    outbox: Vec<Write<OutboxKey, OutboxRow>>,
+    reminders: Vec<Write<ReleaseId, Reminder>>,
+    settled: Vec<oneshot::Sender<Result<(), Error>>>,
+    reads: Vec<ReadAudit>,
+}
+
+impl Notices {
+    fn is_empty(&self) -> bool {
+        self.audit.is_empty()
+            && self.outbox.is_empty()
+            && self.reminders.is_empty()
+            && self.settled.is_empty()
+            && self.reads.is_empty()
+    }
+}
+
+/// A part of the audit chain that is read when the batch is durable.
+#[derive(Debug)]
+struct ReadAudit {
+    query: AuditQuery,
+    reply: oneshot::Sender<Result<Vec<AuditEntry>, LogError>>,
 }
 
 #[derive(Debug)]
@@ -113,7 +158,10 @@ impl Batch {
     }
 
     fn is_empty(&self) -> bool {
-        self.records.is_empty() && self.answers.is_empty() && self.reads.is_empty()
+        self.records.is_empty()
+            && self.answers.is_empty()
+            && self.reads.is_empty()
+            && self.notices.is_empty()
     }
 }
 
@@ -155,12 +203,20 @@ impl Writer {
             oldest = image.oldest.get(),
             "store loaded"
         );
+        let rows = Rows::load(image.outbox, config.outbox.clone());
+        let mut reminders = Reminders::load(image.reminders, config.outbox.remind_before);
+        for release in state.all_unfinished() {
+            // What is remembered of others was removed with the commit that moved them on.
+            reminders.track(release, &mut Vec::new());
+        }
+        let beside = Beside { audit: image.audit, outbox: rows.snapshot() };
         let sets = Sets::load(&state, config.flag_sets.bytes_max);
         let publisher = Publisher::new(
             image.store_id,
             Arc::clone(&clock),
             state.clone(),
             image.oldest,
+            beside,
             config.log_memory.0,
         );
         Ok(Self {
@@ -175,6 +231,9 @@ impl Writer {
             cleaning: Cleaning::Now,
             publisher,
             sets,
+            rows,
+            reminders,
+            audit: image.audit,
             config,
         })
     }
@@ -197,7 +256,7 @@ impl Writer {
             if self.alarms.overdue() > 0 {
                 longest = longest.min(self.pacing.until_next(reading.monotonic));
             }
-            match self.alarms.next() {
+            match self.next_moment() {
                 Some(at) if at <= reading.wall => return Wait::No,
                 Some(at) => longest = longest.min(duration(at.since(reading.wall))),
                 None => {}
@@ -225,6 +284,13 @@ impl Writer {
                     batch.answers.push(Answer { reply, result });
                 }
                 Message::ReadLog { query, reply } => batch.reads.push(Read { query, reply }),
+                Message::ReadAudit { query, reply } => {
+                    batch.notices.reads.push(ReadAudit { query, reply });
+                }
+                Message::Settle { updates, reply } => {
+                    batch.calls += 1;
+                    self.settle(updates, reply, reading.wall, &mut batch);
+                }
                 Message::Advance { by, reply } if batch.is_empty() => {
                     // An answer that nobody waits for is no loss, here and below.
                     let _ = reply.send(self.advance(by)?);
@@ -242,6 +308,7 @@ impl Writer {
             }
         }
         self.fire_due(reading.wall, &mut batch);
+        self.remind(reading.wall, &mut batch);
         self.finish(batch)?;
         self.clean(reading)?;
         Ok(turn)
@@ -262,13 +329,25 @@ impl Writer {
     }
 
     /// Makes the batch durable, shows it, answers.
-    fn finish(&mut self, batch: Batch) -> Result<(), StoreFailed> {
+    fn finish(&mut self, mut batch: Batch) -> Result<(), StoreFailed> {
+        let notices = std::mem::take(&mut batch.notices);
         let Batch { records, answers, reads, .. } = batch;
-        if !records.is_empty() {
+        let Notices { audit, outbox, reminders, .. } = &notices;
+        let writes = Writes { records: &records, audit, outbox, reminders };
+        if !writes.is_empty() {
             let begun = self.clock.read().monotonic;
-            self.store.commit(&records)?;
+            self.store.commit(writes)?;
             let metrics = &self.published().metrics;
             metrics.commit_micros.record_micros(self.clock.read().monotonic.saturating_sub(begun));
+            if !notices.audit.is_empty() {
+                self.publisher.publish_audit(self.audit);
+            }
+            if !notices.outbox.is_empty() {
+                self.publisher.publish_outbox(self.rows.snapshot());
+            }
+        }
+        if !records.is_empty() {
+            let metrics = &self.published().metrics;
             metrics.commits.add(records.len());
             metrics.batch_commits.record(u64::try_from(records.len()).unwrap_or(u64::MAX));
 
@@ -282,7 +361,38 @@ impl Writer {
         for Read { query, reply } in reads {
             let _ = reply.send(self.read_log(&query)?);
         }
+        for reply in notices.settled {
+            let _ = reply.send(Ok(()));
+        }
+        for ReadAudit { query, reply } in notices.reads {
+            let _ = reply.send(Ok(self.store.audit(&query)?));
+        }
         Ok(())
+    }
+
+    /// Takes in what became of notifications.
+    fn settle(
+        &mut self,
+        updates: Vec<OutboxUpdate>,
+        reply: oneshot::Sender<Result<(), Error>>,
+        now: Timestamp,
+        batch: &mut Batch,
+    ) {
+        if self.space.is_short() {
+            // An answer that nobody waits for is no loss.
+            let _ = reply.send(Err(Error::DiskFull));
+            return;
+        }
+        for update in updates {
+            batch.bytes += ROW_BYTES;
+            self.rows.update(update, now, &mut batch.notices.outbox);
+        }
+        batch.notices.settled.push(reply);
+    }
+
+    /// When there is something to do next, as far as it is known.
+    fn next_moment(&self) -> Option<Timestamp> {
+        self.alarms.next().into_iter().chain(self.reminders.next()).min()
     }
 
     fn read_log(

@@ -4,7 +4,7 @@ use super::{StoreFailed, Writer, duration};
 use crate::{
     clock::Reading,
     driver::trust::Firing,
-    store::{Compaction, CompactionProgress},
+    store::{Compaction, CompactionProgress, Writes},
 };
 use phasegate_engine::time::{Span, Timestamp};
 use std::time::Duration;
@@ -105,6 +105,12 @@ impl Writer {
         // with the old beginning.
         if compacted.oldest > self.published().oldest() {
             self.publisher.raise_oldest(compacted.oldest);
+        }
+        let mut outbox = Vec::new();
+        self.rows.forget(reading.wall, self.config.retention.step, &mut outbox);
+        if !outbox.is_empty() {
+            self.store.commit(Writes { outbox: &outbox, ..Writes::default() })?;
+            self.publisher.publish_outbox(self.rows.snapshot());
         }
         self.requests.forget(&compacted.requests);
         self.published().metrics.changes_removed.add(compacted.changes);

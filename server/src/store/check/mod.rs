@@ -5,9 +5,12 @@
 
 use super::{
     Error, Image, Record, RequestKey, RequestRecord, StoreId,
+    audit::{AuditEntry, AuditHash, AuditHead},
     ledger::{Ledger, stored},
+    outbox::{OutboxKey, OutboxRow, Reminder},
     record::{
-        ChangeRecord, CommitRecord, Head, NOT_WHOLE, StoredRequest, Unreadable, decode, digest,
+        ChangeRecord, CommitRecord, Head, NOT_WHOLE, StoredAudit, StoredRequest, Unreadable,
+        decode, digest,
         key::{Key, Kind},
         parts,
     },
@@ -106,6 +109,15 @@ pub(super) fn follows(record: &Record, last: Revision, time: Timestamp) -> Resul
     Ok(())
 }
 
+/// Whether an entry follows on the last one of the audit chain.
+pub(super) fn follows_in_chain(entry: &AuditEntry, last: AuditHead) -> Result<(), Error> {
+    if (entry.sequence, entry.previous) == (last.sequence + 1, last.hash) {
+        return Ok(());
+    }
+    let (sequence, last) = (entry.sequence, last.sequence);
+    Err(Error::Rejected(format!("audit entry {sequence} does not follow on entry {last}")))
+}
+
 /// The keys of a batch, for its head.
 pub(super) fn keys(batch: &Batch) -> Vec<u8> {
     let mut keys = Vec::new();
@@ -143,6 +155,9 @@ pub(super) fn load<T: Tree>(ledger: &Ledger<T>) -> Result<Image, Error> {
     check_commits(tree, &last, ledger.oldest, notes, |_, _| {})?;
     let resources = read_resources(tree, &last, notes)?;
     let requests = read_requests(tree, notes)?;
+    check_audit_end(tree, ledger.audit, notes)?;
+    let outbox = read_outbox(tree, notes)?;
+    let reminders = read_reminders(tree, &resources.releases, notes)?;
     Ok(Image {
         store_id: ledger.store_id,
         oldest: ledger.oldest,
@@ -154,6 +169,9 @@ pub(super) fn load<T: Tree>(ledger: &Ledger<T>) -> Result<Image, Error> {
             resources.releases,
         ),
         requests,
+        audit: ledger.audit,
+        outbox,
+        reminders,
     })
 }
 
@@ -168,6 +186,8 @@ pub struct Verified {
     pub time: Timestamp,
     /// Oldest revision whose changes are all in the log.
     pub oldest: Revision,
+    /// The newest entry of the audit chain.
+    pub audit: AuditHead,
     /// How many there are of each.
     pub counts: Counts,
     /// What contradicts the rest, the first [`FINDINGS_MOST`] of it; empty if the store is sound.
@@ -186,6 +206,9 @@ pub struct Counts {
     pub commits: usize,
     pub changes: usize,
     pub requests: usize,
+    pub audit: usize,
+    pub outbox: usize,
+    pub reminders: usize,
 }
 
 /// How many findings are kept. More than a person reads, fewer than would fill the memory if every
@@ -221,11 +244,15 @@ pub(super) fn verify<T: Tree>(ledger: &Ledger<T>) -> Result<Verified, Error> {
     let resources = read_resources(tree, &last, &mut notes)?;
     let requests = read_requests(tree, &mut notes)?;
     let changes = check_log(tree, &commits, ledger.oldest, &resources.releases, &mut notes)?;
+    let audit = check_audit(tree, ledger.audit, &mut notes)?;
+    let outbox = read_outbox(tree, &mut notes)?;
+    let reminders = read_reminders(tree, &resources.releases, &mut notes)?;
     Ok(Verified {
         store_id: ledger.store_id,
         revision: last.revision,
         time: last.time,
         oldest: ledger.oldest,
+        audit: ledger.audit,
         counts: Counts {
             flags: resources.flags.len(),
             pipelines: resources.pipelines.len(),
@@ -233,6 +260,9 @@ pub(super) fn verify<T: Tree>(ledger: &Ledger<T>) -> Result<Verified, Error> {
             commits: commits.len(),
             changes,
             requests: requests.len(),
+            audit,
+            outbox: outbox.len(),
+            reminders: reminders.len(),
         },
         findings: notes.findings,
         findings_total: notes.total,
@@ -535,6 +565,103 @@ fn check_log_index<T: Tree>(tree: &T, notes: &mut impl Notes) -> Result<(), Erro
         }
     }
     Ok(())
+}
+
+/// Whether the audit chain ends where it should, with a whole entry.
+fn check_audit_end<T: Tree>(
+    tree: &T,
+    head: AuditHead,
+    notes: &mut impl Notes,
+) -> Result<(), Error> {
+    for entry in tree.scan(Kind::Audit.all(), Direction::Down).take(1) {
+        let last = match Key::parse(entry?.0.as_ref()) {
+            Ok((Key::Audit(sequence), _)) => sequence,
+            Ok((key, _)) => return notes.at(&key, "stands in the middle of the audit chain"),
+            Err(unreadable) => return notes.note(unreadable.into()),
+        };
+        if last > head.sequence {
+            notes.at(&Key::Audit(last), format!("is above the last one, {}", head.sequence))?;
+        }
+    }
+    if head.sequence == 0 {
+        return Ok(());
+    }
+    let key = Key::Audit(head.sequence);
+    let Some(last) = stored::<_, StoredAudit>(tree, &key)? else {
+        return notes.at(&key, "is missing: the audit chain ends before it");
+    };
+    match last.entry(head.sequence) {
+        Ok(_) => Ok(()),
+        Err(unreadable) => notes.note(unreadable.into()),
+    }
+}
+
+/// Whether the audit chain is there from its first entry to its last, each following on the one
+/// before.
+fn check_audit<T: Tree>(tree: &T, head: AuditHead, notes: &mut impl Notes) -> Result<usize, Error> {
+    let (mut count, mut expected, mut previous) = (0, 1, Some(AuditHash::NONE));
+    each(tree, Kind::Audit, notes, |key, stored: StoredAudit, notes| {
+        let Key::Audit(sequence) = *key else { return Ok(()) };
+        count += 1;
+        if sequence > head.sequence {
+            notes.at(key, format!("is above the last one, {}", head.sequence))?;
+        }
+        if sequence != expected {
+            notes.at(key, format!("the entries from {expected} on are missing before it"))?;
+            previous = None;
+        }
+        expected = sequence + 1;
+        match stored.entry(sequence) {
+            Ok(entry) => {
+                if previous.is_some_and(|previous| previous != entry.previous) {
+                    notes.at(key, "does not follow on the entry before it")?;
+                }
+                previous = Some(entry.hash);
+                Ok(())
+            }
+            Err(unreadable) => {
+                previous = None;
+                notes.note(unreadable.into())
+            }
+        }
+    })?;
+    if expected <= head.sequence {
+        notes.at(&Key::Audit(expected), "is missing, and all after it")?;
+    }
+    Ok(count)
+}
+
+/// Reads the outbox, by sink and then in order.
+fn read_outbox<T: Tree>(
+    tree: &T,
+    notes: &mut impl Notes,
+) -> Result<Vec<(OutboxKey, OutboxRow)>, Error> {
+    let mut rows = Vec::new();
+    each(tree, Kind::Outbox, notes, |key, row: OutboxRow, _| {
+        let Key::Outbox(sink, sequence) = key else { return Ok(()) };
+        rows.push((OutboxKey { sink: sink.clone(), sequence: *sequence }, row));
+        Ok(())
+    })?;
+    Ok(rows)
+}
+
+/// Reads what is remembered of reminders.
+fn read_reminders<T: Tree>(
+    tree: &T,
+    releases: &[Arc<Release>],
+    notes: &mut impl Notes,
+) -> Result<Vec<(ReleaseId, Reminder)>, Error> {
+    let known: BTreeSet<&ReleaseId> = releases.iter().map(|release| release.id()).collect();
+    let mut reminders = Vec::new();
+    each(tree, Kind::Reminder, notes, |key, reminder: Reminder, notes| {
+        let Key::Reminder(release) = key else { return Ok(()) };
+        if !known.contains(release) {
+            notes.at(key, "there is no such release")?;
+        }
+        reminders.push((release.clone(), reminder));
+        Ok(())
+    })?;
+    Ok(reminders)
 }
 
 /// Whether every key is one of this format.

@@ -1,10 +1,12 @@
 //! What must be noticed, shown on stores that were tampered with.
 
 use crate::store::{
-    Error, Store, StoreId,
+    Error, Store, StoreId, Writes,
+    audit::{Act, AuditEntry, AuditHead, Suppressed},
     memory::{self, Disk},
-    record::{ChangeRecord, Oldest, decode, encode, key::Key},
-    testing::{History, describe_flag, release},
+    outbox::Reminder,
+    record::{ChangeRecord, Format, Oldest, StoredAudit, decode, encode, key::Key},
+    testing::{History, START, describe_flag, release},
 };
 use phasegate_engine::{
     event::Happened,
@@ -37,10 +39,10 @@ fn history() -> History {
 
 fn check(tamper: impl FnOnce(&mut Map), noticed: Noticed, expected: &str) {
     let disk = Disk::new();
-    memory::open(&disk, STORE).unwrap().commit(&history().records).unwrap();
+    memory::open(&disk, STORE).unwrap().commit(Writes::of(&history().records)).unwrap();
     // Another batch, so that what is tampered with is not in the last one.
     let last = history().call(describe_flag("checkout", "another"));
-    memory::open(&disk, STORE).unwrap().commit(&[last]).unwrap();
+    memory::open(&disk, STORE).unwrap().commit(Writes::of(&[last])).unwrap();
     disk.tamper(tamper);
     let mut store = memory::open(&disk, STORE).unwrap();
     let findings = store.verify().unwrap().findings;
@@ -77,7 +79,7 @@ fn an_untouched_store_is_sound() {
     let disk = Disk::new();
     let mut store = memory::open(&disk, STORE).unwrap();
     assert_eq!(store.verify().unwrap().findings, []);
-    store.commit(&history().records).unwrap();
+    store.commit(Writes::of(&history().records)).unwrap();
     let verified = store.verify().unwrap();
     assert_eq!(verified.findings, []);
     assert_eq!(verified.counts.changes, history().changes().len());
@@ -91,10 +93,10 @@ fn a_torn_batch_is_noticed() {
     let disk = Disk::new();
     let history = history();
     let (last, first) = history.records.split_last().unwrap();
-    memory::open(&disk, STORE).unwrap().commit(first).unwrap();
+    memory::open(&disk, STORE).unwrap().commit(Writes::of(first)).unwrap();
     let mut before = Map::new();
     disk.tamper(|map| before.clone_from(map));
-    memory::open(&disk, STORE).unwrap().commit(std::slice::from_ref(last)).unwrap();
+    memory::open(&disk, STORE).unwrap().commit(Writes::of(std::slice::from_ref(last))).unwrap();
     let mut after = Map::new();
     disk.tamper(|map| after.clone_from(map));
     let head = Key::Head.bytes();
@@ -120,10 +122,10 @@ fn a_store_that_went_back_in_time_is_noticed() {
     let disk = Disk::new();
     let history = history();
     let (last, first) = history.records.split_last().unwrap();
-    memory::open(&disk, STORE).unwrap().commit(first).unwrap();
+    memory::open(&disk, STORE).unwrap().commit(Writes::of(first)).unwrap();
     let mut before = Map::new();
     disk.tamper(|map| before.clone_from(map));
-    memory::open(&disk, STORE).unwrap().commit(std::slice::from_ref(last)).unwrap();
+    memory::open(&disk, STORE).unwrap().commit(Writes::of(std::slice::from_ref(last))).unwrap();
     disk.tamper(|map| *map = before);
     let opened = memory::open(&disk, STORE).map(drop).unwrap_err().to_string();
     let (noted, there) = (last.revision, first.last().unwrap().revision);
@@ -132,6 +134,113 @@ fn a_store_that_went_back_in_time_is_noticed() {
          but the store ends at {there}"
     );
     assert_eq!(opened, expected);
+}
+
+/// A store with five entries in its audit chain, all in one batch that is not the last one.
+fn check_chain(tamper: impl FnOnce(&mut Map), noticed: Noticed, expected: &str) {
+    let disk = Disk::new();
+    let mut head = AuditHead::EMPTY;
+    let mut entries = Vec::new();
+    for count in 1..=5 {
+        let suppressed = Suppressed { principal: None, peer: None, reason: None, count };
+        let act = Act::Suppressed(suppressed);
+        entries.push(AuditEntry::after(head, history().now, STORE, act));
+        head = entries[entries.len() - 1].head();
+    }
+    let writes = Writes { audit: &entries, ..Writes::default() };
+    memory::open(&disk, STORE).unwrap().commit(writes).unwrap();
+    memory::open(&disk, STORE).unwrap().commit(Writes::of(&history().records)).unwrap();
+    assert_eq!(memory::open(&disk, STORE).unwrap().verify().unwrap().counts.audit, 5);
+    disk.tamper(tamper);
+    let mut store = memory::open(&disk, STORE).unwrap();
+    let findings = store.verify().unwrap().findings;
+    let found = findings.iter().any(|finding| finding.to_string() == expected);
+    assert!(found, "verify finds {findings:#?}, not {expected:?}");
+    match (store.load(), noticed) {
+        (Ok(_), ByVerify) | (Err(Error::Damaged(_)), ByLoad) => {}
+        (loaded, _) => panic!("{expected:?}: load says {loaded:?}"),
+    }
+}
+
+fn rewrite(key: Key, with: impl FnOnce(AuditEntry) -> AuditEntry) -> impl FnOnce(&mut Map) {
+    move |map| {
+        let value = map.get_mut(&key.bytes()).unwrap();
+        let Key::Audit(sequence) = key else { panic!("{key}") };
+        let stored: StoredAudit = decode(&key, value).unwrap();
+        *value = encode(&StoredAudit::from(&with(stored.entry(sequence).unwrap())));
+    }
+}
+
+#[test]
+fn a_chain_that_was_touched_is_noticed() {
+    check_chain(
+        remove(Key::Audit(2)),
+        ByVerify,
+        "audit/3: the entries from 2 on are missing before it",
+    );
+    check_chain(
+        remove(Key::Audit(5)),
+        ByLoad,
+        "audit/5: is missing: the audit chain ends before it",
+    );
+    check_chain(rename(Key::Audit(5), Key::Audit(6)), ByLoad, "audit/6: is above the last one, 5");
+    // A forger who makes the hash of the entry good breaks the link of the next one.
+    let forge = |entry: AuditEntry| {
+        let before = AuditHead { sequence: entry.sequence - 1, hash: entry.previous };
+        let suppressed = Suppressed { principal: None, peer: None, reason: None, count: 99 };
+        AuditEntry::after(before, START, STORE, Act::Suppressed(suppressed))
+    };
+    check_chain(
+        rewrite(Key::Audit(3), forge),
+        ByVerify,
+        "audit/4: does not follow on the entry before it",
+    );
+    let touch = |entry: AuditEntry| AuditEntry {
+        json: entry.json.replace("\"count\":3", "\"count\":4").into(),
+        ..entry
+    };
+    check_chain(
+        rewrite(Key::Audit(3), touch),
+        ByVerify,
+        "audit/3: its hash is not that of its text",
+    );
+}
+
+#[test]
+fn a_reminder_of_a_release_that_is_not_there_is_noticed() {
+    let key = Key::Reminder(release("nobody"));
+    let put = |map: &mut Map| {
+        map.insert(key.bytes(), encode(&Reminder { expires: history().now }));
+    };
+    check(put, ByLoad, "reminder/nobody: there is no such release");
+}
+
+#[test]
+fn a_store_of_the_first_format_is_of_the_second_from_its_first_entry_on() {
+    let disk = Disk::new();
+    let format = |disk: &Disk| {
+        let mut found = 0;
+        disk.tamper(|map| {
+            found = decode::<Format>(&Key::Format, &map[&Key::Format.bytes()]).unwrap().format;
+        });
+        found
+    };
+    drop(memory::open(&disk, STORE).unwrap());
+    disk.tamper(|map| {
+        map.insert(Key::Format.bytes(), encode(&Format { format: 1, store_id: STORE }));
+    });
+    let history = history();
+    // The batch that tampering tore is not the last one any more after this.
+    memory::open(&disk, STORE).unwrap().commit(Writes::of(&history.records)).unwrap();
+    assert_eq!(format(&disk), 1);
+    let act = Act::Imported { from: STORE, revision: revision(1) };
+    let entry = AuditEntry::after(AuditHead::EMPTY, START, STORE, act);
+    let writes = Writes { audit: std::slice::from_ref(&entry), ..Writes::default() };
+    memory::open(&disk, STORE).unwrap().commit(writes).unwrap();
+    assert_eq!(format(&disk), 2);
+    let mut store = memory::open(&disk, STORE).unwrap();
+    assert_eq!(store.load().unwrap().audit, entry.head());
+    assert_eq!(store.verify().unwrap().findings, []);
 }
 
 #[test]

@@ -5,11 +5,13 @@
 //! acknowledged before [`Tree::sync`] has returned.
 
 use super::{
-    Compacted, Compaction, CompactionProgress, Error, Image, LogQuery, Order, Record, Store,
-    StoreId, Verified, Write, check,
+    AuditQuery, Compacted, Compaction, CompactionProgress, Error, Image, LogQuery, Order, Record,
+    Store, StoreId, Verified, Write, Writes,
+    audit::{AuditEntry, AuditHash, AuditHead},
+    check,
     record::{
-        ChangeRecord, CommitRecord, FORMAT, Format, Head, Oldest, StoredRequest, Unreadable,
-        decode, digest, encode,
+        ChangeRecord, CommitRecord, FORMAT, FORMAT_OLDEST, Format, Head, Oldest, StoredAudit,
+        StoredRequest, Unreadable, decode, digest, encode,
         key::{self, Key},
         parts,
     },
@@ -35,6 +37,10 @@ pub struct Ledger<T> {
     pub(super) revision: Revision,
     pub(super) time: Timestamp,
     pub(super) oldest: Revision,
+    /// The last entry of the audit chain.
+    pub(super) audit: AuditHead,
+    /// Of what is stored.
+    pub(super) format: u32,
     health: Health,
 }
 
@@ -55,6 +61,8 @@ impl<T: Tree> Ledger<T> {
             revision: Revision::ZERO,
             time: Timestamp::EPOCH,
             oldest: Revision::ZERO,
+            audit: AuditHead::EMPTY,
+            format: FORMAT,
             health: Health::Good,
         };
         let mut batch = Batch::default();
@@ -74,7 +82,7 @@ impl<T: Tree> Ledger<T> {
             };
         };
         let format: Format = decode(&Key::Format, format.as_ref())?;
-        if format.format != FORMAT {
+        if !(FORMAT_OLDEST..=FORMAT).contains(&format.format) {
             return Err(Error::Format { found: format.format, ours: FORMAT });
         }
         let head: Head = stored(&tree, &Key::Head)?
@@ -86,13 +94,27 @@ impl<T: Tree> Ledger<T> {
                 head.revision
             )));
         }
+        if head.audit > Revision::LAST.get() {
+            return Err(Error::Damaged("meta/head: the number of the last audit entry".into()));
+        }
         let oldest: Option<Oldest> = stored(&tree, &Key::Oldest)?;
+        let audit = match head.audit {
+            0 => AuditHead::EMPTY,
+            sequence => {
+                let last: Option<StoredAudit> = stored(&tree, &Key::Audit(sequence))?;
+                let hash = last.map_or(AuditHash::NONE, |last| last.sha256);
+                // That it is there, and whole, is looked at when the store is loaded.
+                AuditHead { sequence, hash }
+            }
+        };
         Ok(Some(Self {
             tree,
             store_id: format.store_id,
             revision: head.revision,
             time: head.time,
             oldest: oldest.map_or(Revision::ZERO, |oldest| oldest.revision),
+            audit,
+            format: format.format,
             health: Health::Good,
         }))
     }
@@ -106,20 +128,32 @@ impl<T: Tree> Ledger<T> {
     /// Writes a batch with the head in it, and waits until it is durable.
     pub(super) fn write(
         &mut self,
+        batch: Batch,
+        revision: Revision,
+        time: Timestamp,
+    ) -> Result<(), Error> {
+        self.write_with_audit(batch, revision, time, self.audit)
+    }
+
+    /// As [`Self::write`], of a batch that brings entries of the audit chain up to this one.
+    pub(super) fn write_with_audit(
+        &mut self,
         mut batch: Batch,
         revision: Revision,
         time: Timestamp,
+        audit: AuditHead,
     ) -> Result<(), Error> {
         self.usable()?;
         // Whatever fails from here on, it is not known how much of the batch is there.
         self.health = Health::Failed;
         let keys = check::keys(&batch);
-        let head = Head { revision, time, crc: check::crc(batch.iter()), keys };
+        let crc = check::crc(batch.iter());
+        let head = Head { revision, time, crc, audit: audit.sequence, keys };
         parts::replace(&mut batch, &self.tree, &Key::Head, encode(&head))?;
         self.tree.apply(batch)?;
         self.tree.sync()?;
         self.tree.note_durable(revision)?;
-        (self.revision, self.time) = (revision, time);
+        (self.revision, self.time, self.audit) = (revision, time, audit);
         self.health = Health::Good;
         Ok(())
     }
@@ -168,6 +202,33 @@ impl<T: Tree> Ledger<T> {
                 record: std::borrow::Cow::Borrowed(done),
             };
             put_request(batch, tree, &stored)?;
+        }
+        Ok(())
+    }
+
+    /// Rows of the outbox, and what is remembered of reminders.
+    fn put_notices(&self, batch: &mut Batch, writes: Writes<'_>) -> Result<(), Error> {
+        let tree = &self.tree;
+        for write in writes.outbox {
+            match write {
+                Write::Put(row, value) => {
+                    let key = Key::Outbox(row.sink.clone(), row.sequence);
+                    parts::replace(batch, tree, &key, encode(value))?;
+                }
+                Write::Delete(row) => {
+                    parts::delete(batch, tree, &Key::Outbox(row.sink.clone(), row.sequence))?;
+                }
+            }
+        }
+        for write in writes.reminders {
+            match write {
+                Write::Put(release, value) => {
+                    parts::replace(batch, tree, &Key::Reminder(release.clone()), encode(value))?;
+                }
+                Write::Delete(release) => {
+                    parts::delete(batch, tree, &Key::Reminder(release.clone()))?;
+                }
+            }
         }
         Ok(())
     }
@@ -314,14 +375,22 @@ struct ForgottenRequests {
     more: bool,
 }
 
+impl Writes<'_> {
+    /// Whether a store that knows only the first format would pass over what this brings.
+    fn needs_format_2(&self) -> bool {
+        !(self.audit.is_empty() && self.outbox.is_empty() && self.reminders.is_empty())
+    }
+}
+
 impl<T: Tree> Store for Ledger<T> {
     fn load(&mut self) -> Result<Image, Error> {
         self.usable()?;
         check::load(self)
     }
 
-    fn commit(&mut self, records: &[Record]) -> Result<(), Error> {
+    fn commit(&mut self, writes: Writes<'_>) -> Result<(), Error> {
         self.usable()?;
+        let records = writes.records;
         let (mut revision, mut time) = (self.revision, self.time);
         let mut batch = Batch::default();
         for record in records {
@@ -329,10 +398,49 @@ impl<T: Tree> Store for Ledger<T> {
             (revision, time) = (record.revision, record.time);
             self.put_record(&mut batch, record)?;
         }
+        let mut audit = self.audit;
+        for entry in writes.audit {
+            check::follows_in_chain(entry, audit)?;
+            put_audit(&mut batch, entry);
+            audit = entry.head();
+        }
+        self.put_notices(&mut batch, writes)?;
         if batch.is_empty() {
             return Ok(());
         }
-        self.write(batch, revision, time)
+        let grows = self.format < FORMAT && writes.needs_format_2();
+        if grows {
+            let format = Format { format: FORMAT, store_id: self.store_id };
+            parts::replace(&mut batch, &self.tree, &Key::Format, encode(&format))?;
+        }
+        self.write_with_audit(batch, revision, time, audit)?;
+        if grows {
+            self.format = FORMAT;
+        }
+        Ok(())
+    }
+
+    fn audit(&mut self, query: &AuditQuery) -> Result<Vec<AuditEntry>, Error> {
+        self.usable()?;
+        let (from, to) = (query.after.saturating_add(1), query.up_to.min(self.audit.sequence) + 1);
+        if from >= to {
+            return Ok(Vec::new());
+        }
+        let direction = match query.order {
+            Order::OldestFirst => Direction::Up,
+            Order::NewestFirst => Direction::Down,
+        };
+        let entries = parts::scan(&self.tree, key::audit_between(from, to), direction);
+        let mut read = Vec::new();
+        for entry in entries.take(query.limit) {
+            let (key, value) = entry??;
+            let Key::Audit(sequence) = key else {
+                return Err(Unreadable::at(&key, "stands in the middle of the audit chain").into());
+            };
+            let stored: StoredAudit = decode(&key, value.as_ref())?;
+            read.push(stored.entry(sequence)?);
+        }
+        Ok(read)
     }
 
     fn changes(&mut self, query: &LogQuery) -> Result<Vec<Arc<Change>>, Error> {
@@ -442,6 +550,11 @@ pub(super) fn put_change(batch: &mut Batch, release: &ReleaseId, change: &Change
 /// Writes a commit.
 pub(super) fn put_commit(batch: &mut Batch, revision: Revision, commit: CommitRecord) {
     parts::insert(batch, &Key::Commit(revision), encode(&commit));
+}
+
+/// Writes an entry of the audit chain.
+pub(super) fn put_audit(batch: &mut Batch, entry: &AuditEntry) {
+    parts::insert(batch, &Key::Audit(entry.sequence), encode(&StoredAudit::from(entry)));
 }
 
 /// Writes a request and its index.

@@ -1,7 +1,7 @@
 //! What becomes of a ledger when its tree fails.
 
 use crate::store::{
-    Batch, Compaction, Direction, Error, Ledger, LogQuery, Order, Store, StoreId, Tree,
+    Batch, Compaction, Direction, Error, Ledger, LogQuery, Order, Store, StoreId, Tree, Writes,
     memory::{self, Disk, MemoryTree},
     testing::{History, START},
 };
@@ -83,7 +83,7 @@ fn check_failure(place: Fails, write: impl Fn(&mut Ledger<Failing>, &History) ->
     let tree = Failing { tree: MemoryTree::of(&disk), fails: Arc::clone(&fails) };
     let mut ledger = Ledger::open(tree).unwrap().unwrap();
     let (first, rest) = history.records.split_at(4);
-    ledger.commit(first).unwrap();
+    ledger.commit(Writes::of(first)).unwrap();
     *fails.lock().unwrap() = place;
     assert!(matches!(write(&mut ledger, &history), Error::Full(_)), "{place:?}");
     // Even if it would work again: nobody knows what is there.
@@ -97,7 +97,7 @@ fn check_failure(place: Fails, write: impl Fn(&mut Ledger<Failing>, &History) ->
     };
     assert!(matches!(ledger.load(), Err(Error::Failed)));
     assert!(matches!(ledger.verify(), Err(Error::Failed)));
-    assert!(matches!(ledger.commit(rest), Err(Error::Failed)));
+    assert!(matches!(ledger.commit(Writes::of(rest)), Err(Error::Failed)));
     assert!(matches!(ledger.changes(&query), Err(Error::Failed)));
     assert!(matches!(ledger.compact(&everything()), Err(Error::Failed)));
     drop(ledger);
@@ -115,7 +115,9 @@ fn everything() -> Compaction {
 #[test]
 fn a_ledger_that_failed_to_commit_takes_nothing_more() {
     for place in [Fails::InApply, Fails::InSync, Fails::InNote] {
-        check_failure(place, |ledger, history| ledger.commit(&history.records[4..5]).unwrap_err());
+        check_failure(place, |ledger, history| {
+            ledger.commit(Writes::of(&history.records[4..5])).unwrap_err()
+        });
     }
 }
 
@@ -130,7 +132,7 @@ fn a_ledger_that_failed_to_compact_takes_nothing_more() {
 fn what_was_not_synced_is_not_there_after_a_power_cut() {
     let history = History::full();
     let disk = Disk::new();
-    memory::open(&disk, STORE).unwrap().commit(&history.records[..4]).unwrap();
+    memory::open(&disk, STORE).unwrap().commit(Writes::of(&history.records[..4])).unwrap();
     let mut tree = MemoryTree::of(&disk);
     let mut batch = Batch::default();
     batch.put(b"flag/a".to_vec(), Vec::new());

@@ -4,19 +4,24 @@
 //! else, unless somebody has made sure that they can. After that `UPDATE_EXPECT=1` writes it anew.
 
 use super::{
-    ChangeRecord, CommitRecord, FORMAT, Format, Head, Oldest, StoredRequest, decode, digest,
-    encode,
+    ChangeRecord, CommitRecord, FORMAT, Format, Head, Oldest, StoredAudit, StoredRequest, decode,
+    digest, encode,
     key::{Key, hex},
     parts,
 };
-use crate::store::{RequestKey, RequestRecord, StoreId, Subject, tree::Batch};
+use crate::store::{
+    RequestKey, RequestRecord, StoreId, Subject,
+    audit::{Act, AuditEntry, AuditHash, AuditHead, AuditedCall, Outcome, Suppressed},
+    outbox::{Notification, NotificationKind, OutboxRow, OutboxState, Reminder},
+    tree::Batch,
+};
 use expect_test::expect_file;
 use phasegate_engine::{
     event::{Actor, Bypass, Happened, ReleaseEvent, TimerRecord},
     flag::{Flag, KillSwitch, Rule, Rules, Spec},
     id::{
         EnvironmentId, FlagId, Group, GuardId, PhaseId, PipelineId, Principal, ReleaseId,
-        RequestId, Revision, RuleId,
+        RequestId, Revision, RuleId, SinkId,
     },
     pipeline::{
         ApprovalRequirement, Guard, OnFail, PassRequirement, Phase, Pipeline, Quota, SelfApproval,
@@ -71,6 +76,7 @@ fn stored_bytes_are_those_of_the_golden_file() {
     let mut golden = Golden::default();
     golden.add(&Key::Format, &Format { format: FORMAT, store_id: StoreId(Uuid::from_u128(7)) });
     golden.add(&Key::Head, &head());
+    golden.add(&Key::Head, &Head { audit: 5, ..head() });
     golden.add(&Key::Oldest, &Oldest { revision: Revision::new(2) });
     for flag in flags() {
         golden.add(&Key::Flag(flag.id.clone()), &flag);
@@ -89,6 +95,11 @@ fn stored_bytes_are_those_of_the_golden_file() {
     }
     let request = digest(&requests()[0].key);
     golden.bytes("request-at/", &Key::RequestAt(time(3), request).bytes());
+    golden.add(&Key::Audit(5), &StoredAudit::from(&audit_entry()));
+    for row in rows() {
+        golden.add(&Key::Outbox(SinkId::parse("on-call").unwrap(), 3), &row);
+    }
+    golden.add(&Key::Reminder(release()), &Reminder { expires: time(9) });
     let mut cut = Batch::default();
     parts::insert(&mut cut, &Key::Progress(release()), vec![b'x'; parts::LONGEST + 1]);
     for (key, value) in cut.iter() {
@@ -96,6 +107,97 @@ fn stored_bytes_are_those_of_the_golden_file() {
         golden.bytes("the beginning of the part", &value.unwrap()[..16.min(value.unwrap().len())]);
     }
     expect_file!["golden.txt"].assert_eq(&golden.0);
+}
+
+/// Every kind of entry, one after the other; the last one is stored.
+fn audit_entry() -> AuditEntry {
+    let call = AuditedCall {
+        method: "SkipPhase".into(),
+        resource: "releases/r-1".into(),
+        principal: Principal::new("ada@example.com"),
+        authenticated: Some(Principal::new("https://issuer.example#robot")),
+        vouched: Some("jwt".into()),
+        peer: Some("192.0.2.1:50000".into()),
+        groups: vec![Group::new("release-managers")],
+        request_id: Some(RequestId::new("q-1")),
+        reason: "it \"waits\"\n".into(),
+        asked: BTreeMap::from([("phase".into(), "canary".into())]),
+        outcome: Outcome::Accepted { revision: Some(Revision::new(3)) },
+    };
+    let refused = AuditedCall {
+        outcome: Outcome::Refused { reason: "PHASE_MISMATCH".into() },
+        ..call.clone()
+    };
+    let bare = AuditedCall {
+        method: "PauseRelease".into(),
+        resource: "".into(),
+        principal: Principal::new("anonymous"),
+        authenticated: None,
+        vouched: None,
+        peer: None,
+        groups: Vec::new(),
+        request_id: None,
+        reason: "".into(),
+        asked: BTreeMap::new(),
+        outcome: Outcome::Accepted { revision: None },
+    };
+    let suppressed = Suppressed {
+        principal: Some(Principal::new("ada@example.com")),
+        peer: None,
+        reason: Some("ETAG_STALE".into()),
+        count: 12,
+    };
+    let store = StoreId(Uuid::from_u128(7));
+    let acts = [
+        Act::Call(Box::new(bare)),
+        Act::Call(Box::new(refused)),
+        Act::Suppressed(suppressed),
+        Act::Imported { from: StoreId(Uuid::from_u128(6)), revision: Revision::new(3) },
+        Act::Call(Box::new(call)),
+    ];
+    let mut head = AuditHead { sequence: 0, hash: AuditHash::NONE };
+    let mut text = String::new();
+    for act in acts {
+        let entry = AuditEntry::after(head, time(3), store, act.clone());
+        assert_eq!(entry.content().unwrap().act, act);
+        assert_eq!(AuditEntry::read(Arc::clone(&entry.json)).unwrap(), entry);
+        head = entry.head();
+        writeln!(text, "{} {}", entry.hash, entry.json).unwrap();
+        if entry.sequence == 5 {
+            expect_file!["audit.txt"].assert_eq(&text);
+            return entry;
+        }
+    }
+    panic!("there are five")
+}
+
+fn rows() -> [OutboxRow; 2] {
+    let notification = Notification {
+        id: "00000000-0000-0000-0000-000000000007-3-0-on-call".into(),
+        kind: NotificationKind::ReleaseGuardFailed,
+        time: time(3),
+        revision: Revision::new(3),
+        flag: Some(FlagId::parse("new_checkout").unwrap()),
+        release: Some(release()),
+        pipeline: Some(PipelineId::parse("web").unwrap()),
+        phase: Some(PhaseId::parse("canary").unwrap()),
+        guard: Some(GuardId::parse("errors").unwrap()),
+        principal: Some(Principal::new("ada@example.com")),
+        creator: Some(Principal::new("bob@example.com")),
+        reason: "too many".into(),
+        end: Some(EndReason::GuardFailed),
+        until: Some(time(4)),
+        labels: BTreeMap::from([("team".into(), "web".into())]),
+        trace: Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".into()),
+    };
+    let dead = OutboxRow {
+        attempts: 8,
+        next_at: time(5),
+        last_error: "503".into(),
+        state: OutboxState::Dead(time(6)),
+        notification: notification.clone(),
+    };
+    [OutboxRow::new(notification), dead]
 }
 
 fn time(second: i64) -> Timestamp {
@@ -108,7 +210,7 @@ fn release() -> ReleaseId {
 
 fn head() -> Head {
     let keys = b"\x00\x06flag/a".to_vec();
-    Head { revision: Revision::new(3), time: time(3), crc: 0x0bad_cafe, keys }
+    Head { revision: Revision::new(3), time: time(3), crc: 0x0bad_cafe, audit: 0, keys }
 }
 
 fn targeting(tests: Vec<Test>) -> TargetingRule {

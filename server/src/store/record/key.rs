@@ -5,7 +5,7 @@
 
 use super::Unreadable;
 use phasegate_engine::{
-    id::{FlagId, PipelineId, ReleaseId, Revision},
+    id::{FlagId, PipelineId, ReleaseId, Revision, SinkId},
     time::Timestamp,
 };
 use std::{fmt, ops::Range};
@@ -40,6 +40,12 @@ pub(in crate::store) enum Key {
     Request(RequestDigest),
     /// Index: requests by their time.
     RequestAt(Timestamp, RequestDigest),
+    /// An entry of the audit chain.
+    Audit(u64),
+    /// A notification to a sink.
+    Outbox(SinkId, u64),
+    /// That somebody was reminded of the approvals of a release.
+    Reminder(ReleaseId),
 }
 
 const FORMAT: &[u8] = b"meta/format";
@@ -54,6 +60,9 @@ const CHANGE: &[u8] = b"log/";
 const CHANGE_OF: &[u8] = b"log-of/";
 const REQUEST: &[u8] = b"request/";
 const REQUEST_AT: &[u8] = b"request-at/";
+const AUDIT: &[u8] = b"audit/";
+const OUTBOX: &[u8] = b"outbox/";
+const REMINDER: &[u8] = b"reminder/";
 
 /// Stands between the key of a value and the number of one of its further parts. It is lower than
 /// any byte of an id, so the parts follow their value at once, before any other key.
@@ -71,6 +80,9 @@ pub(in crate::store) enum Kind {
     ChangeOf,
     Request,
     RequestAt,
+    Audit,
+    Outbox,
+    Reminder,
 }
 
 impl Kind {
@@ -85,6 +97,9 @@ impl Kind {
             Self::ChangeOf => CHANGE_OF,
             Self::Request => REQUEST,
             Self::RequestAt => REQUEST_AT,
+            Self::Audit => AUDIT,
+            Self::Outbox => OUTBOX,
+            Self::Reminder => REMINDER,
         }
     }
 
@@ -114,6 +129,11 @@ pub(in crate::store) fn changes_of_between(
     numbered(&prefix, from.get())..numbered(&prefix, to.get())
 }
 
+/// The entries of the audit chain from the first number up to, and without, the second.
+pub(in crate::store) fn audit_between(from: u64, to: u64) -> Range<Vec<u8>> {
+    numbered(AUDIT, from)..numbered(AUDIT, to)
+}
+
 /// The time index of the requests that were done before a time.
 pub(in crate::store) fn requests_before(time: Timestamp) -> Range<Vec<u8>> {
     REQUEST_AT.to_vec()..numbered(REQUEST_AT, millis(time))
@@ -138,6 +158,11 @@ impl Key {
             Self::ChangeOf(id, revision) => numbered(&of_release(id), revision.get()),
             Self::Request(digest) => with(REQUEST, digest),
             Self::RequestAt(time, digest) => with(&numbered(REQUEST_AT, millis(*time)), digest),
+            Self::Audit(sequence) => numbered(AUDIT, *sequence),
+            Self::Outbox(sink, sequence) => {
+                numbered(&[OUTBOX, sink.as_str().as_bytes(), b"/"].concat(), *sequence)
+            }
+            Self::Reminder(id) => with(REMINDER, id.as_str().as_bytes()),
         }
     }
 
@@ -195,6 +220,12 @@ impl Key {
                 let exactly = (time.as_millis() == millis).then_some(time)?;
                 Some(Self::RequestAt(exactly, rest.try_into().ok()?))
             }
+            AUDIT => Some(Self::Audit(sequence(rest.try_into().ok()?)?)),
+            OUTBOX => {
+                let (rest, number) = rest.split_last_chunk()?;
+                Some(Self::Outbox(id(rest.strip_suffix(b"/")?)?, sequence(*number)?))
+            }
+            REMINDER => Some(Self::Reminder(id(rest)?)),
             _ => None,
         }
     }
@@ -218,6 +249,9 @@ impl fmt::Display for Key {
             Self::RequestAt(time, digest) => {
                 write!(f, "request-at/{}/{}", time.as_millis(), hex(digest))
             }
+            Self::Audit(sequence) => write!(f, "audit/{sequence}"),
+            Self::Outbox(sink, sequence) => write!(f, "outbox/{sink}/{sequence}"),
+            Self::Reminder(id) => write!(f, "reminder/{id}"),
         }
     }
 }
@@ -234,6 +268,13 @@ fn id<T: std::str::FromStr>(bytes: &[u8]) -> Option<T> {
 fn revision(number: [u8; 8]) -> Option<Revision> {
     let revision = Revision::new(u64::from_be_bytes(number));
     (revision <= Revision::LAST).then_some(revision)
+}
+
+/// Numbers of entries and rows stay below the last revision, so that every number has one above it
+/// and all of them fit where JSON has only doubles.
+fn sequence(number: [u8; 8]) -> Option<u64> {
+    let number = u64::from_be_bytes(number);
+    (number <= Revision::LAST.get()).then_some(number)
 }
 
 fn millis(time: Timestamp) -> u64 {
@@ -279,6 +320,10 @@ mod tests {
             Key::Request([7; 32]),
             Key::Request([0; 32]),
             Key::RequestAt(Timestamp::from_millis(1_900_000_000_000), [0x2f; 32]),
+            Key::Audit(0x2f00_002f),
+            Key::Audit(Revision::LAST.get()),
+            Key::Outbox(SinkId::parse("on-call").unwrap(), 0x2f00_002f),
+            Key::Reminder(release("r-1")),
         ]
     }
 
@@ -308,7 +353,15 @@ mod tests {
     fn parts_are_read_as_parts() {
         for key in keys().into_iter().filter(|key| {
             // Values of the others are never long.
-            matches!(key, Key::Flag(_) | Key::Head | Key::Proposal(_) | Key::Change(..))
+            matches!(
+                key,
+                Key::Flag(_)
+                    | Key::Head
+                    | Key::Proposal(_)
+                    | Key::Change(..)
+                    | Key::Audit(_)
+                    | Key::Outbox(..)
+            )
         }) {
             for number in [1, 255, 256, u16::MAX] {
                 assert_eq!(Key::parse(&key.part(number)).unwrap(), (key.clone(), number), "{key}");
@@ -326,6 +379,10 @@ mod tests {
             b"commit/1234567",
             b"commit/\xff\xff\xff\xff\xff\xff\xff\xff",
             b"log/12345678",
+            b"audit/1234567",
+            b"audit/\xff\xff\xff\xff\xff\xff\xff\xff",
+            b"outbox/on-call12345678",
+            b"outbox//12345678",
         ] {
             assert!(Key::parse(bytes).is_err(), "{bytes:?}");
         }

@@ -8,7 +8,10 @@
 pub(super) mod key;
 pub(super) mod parts;
 
-use super::{RequestKey, RequestRecord, StoreId};
+use super::{
+    RequestKey, RequestRecord, StoreId,
+    audit::{AuditEntry, AuditHash},
+};
 use key::{Key, RequestDigest};
 use phasegate_engine::{
     event::{Change, ReleaseEvent},
@@ -20,13 +23,18 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use sha2::{Digest, Sha256};
 use std::{borrow::Cow, sync::Arc};
 
-/// Version of all that is described here.
-pub(super) const FORMAT: u32 = 1;
+/// Version of all that is described here. A store of version 1 holds no audit chain and no outbox;
+/// it is one of version 2 from the first batch on that brings such a thing. A server that knows only
+/// version 1 must not open it then: it would go on without the chain, and its exports would leave out
+/// both.
+pub(super) const FORMAT: u32 = 2;
+/// The oldest version that is read.
+pub(super) const FORMAT_OLDEST: u32 = 1;
 
 /// Under [`Key::Format`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Format {
-    /// [`FORMAT`] of the version that made the store.
+    /// The oldest [`FORMAT`] that describes all that the store holds.
     pub(super) format: u32,
     /// Identity of the store.
     pub(super) store_id: StoreId,
@@ -41,10 +49,49 @@ pub(super) struct Head {
     pub(super) time: Timestamp,
     /// CRC-32 of the rest of the batch.
     pub(super) crc: u32,
+    /// Number of the last entry of the audit chain: nothing may be missing at its end.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub(super) audit: u64,
     /// The keys of the rest of the batch, each behind its length in two bytes. With them the CRC can
     /// be computed again, from what is stored.
     #[serde(with = "binary")]
     pub(super) keys: Vec<u8>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
+/// Under [`Key::Audit`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct StoredAudit {
+    /// SHA-256 of `json`.
+    pub(super) sha256: AuditHash,
+    /// The entry, to the byte.
+    pub(super) json: Arc<str>,
+}
+
+impl StoredAudit {
+    /// The entry, if it is the one that belongs under its key and its hash holds.
+    pub(super) fn entry(self, sequence: u64) -> Result<AuditEntry, Unreadable> {
+        let key = Key::Audit(sequence);
+        let entry = AuditEntry::read(self.json).map_err(|error| Unreadable::at(&key, error))?;
+        if entry.hash != self.sha256 {
+            return Err(Unreadable::at(&key, "its hash is not that of its text"));
+        }
+        if entry.sequence != sequence {
+            let problem = format!("holds another entry, {}", entry.sequence);
+            return Err(Unreadable::at(&key, problem));
+        }
+        Ok(entry)
+    }
+}
+
+impl From<&AuditEntry> for StoredAudit {
+    fn from(entry: &AuditEntry) -> Self {
+        Self { sha256: entry.hash, json: Arc::clone(&entry.json) }
+    }
 }
 
 /// Under [`Key::Oldest`].

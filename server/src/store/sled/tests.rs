@@ -1,7 +1,7 @@
 //! What only the store on disk promises: whose the directory is, and what happens to a damaged one.
 
 use super::super::{
-    Error, LogQuery, Order, Store, StoreId, sled,
+    Error, LogQuery, Order, Store, StoreId, Writes, sled,
     testing::{History, describe_flag},
 };
 use phasegate_engine::{State, event::Change, id::Revision};
@@ -25,7 +25,7 @@ fn directory_with(history: &History) -> (TempDir, PathBuf) {
     let path = temporary.path().join("data");
     let mut store = sled::open(&path, STORE).unwrap();
     for record in &history.records {
-        store.commit(std::slice::from_ref(record)).unwrap();
+        store.commit(Writes::of(std::slice::from_ref(record))).unwrap();
     }
     (temporary, path)
 }
@@ -389,13 +389,13 @@ fn commits_until_it_is_killed() {
     let mut history = History { state: store.load().unwrap().state, ..History::new() };
     if history.state.revision() == Revision::ZERO {
         history = History::begin();
-        store.commit(&history.records).unwrap();
+        store.commit(Writes::of(&history.records)).unwrap();
     }
     loop {
         let revision = history.state.revision().get();
         println!("at {revision}");
         let description = format!("{revision}, {}", "w".repeat(revision as usize * 7919 % 50_000));
-        store.commit(&[history.call(describe_flag("search", &description))]).unwrap();
+        store.commit(Writes::of(&[history.call(describe_flag("search", &description))])).unwrap();
     }
 }
 
@@ -408,7 +408,7 @@ fn no_value_becomes_a_file_of_its_own() {
     for round in 0..60_usize {
         let length = round * 7919 % 200_000 + 1;
         let record = history.call(describe_flag("search", &"z".repeat(length)));
-        store.commit(&[record]).unwrap();
+        store.commit(Writes::of(&[record])).unwrap();
         assert_eq!(fs::read_dir(path.join("blobs")).unwrap().count(), 0, "round {round}");
     }
     assert_eq!(store.load().unwrap().state, history.state);
