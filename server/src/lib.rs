@@ -1,11 +1,12 @@
 //! The Phasegate server.
 //!
-//! Rooms, downwards only: `app` -> `web` -> `delivery` -> `grpc` -> {`driver`, `watch`} -> {`store`,
-//! `clock`}, with the engine below all. `grpc`, `delivery` and `web` never see `store`; `store` never sees
-//! the wire types; `driver` never sees tonic.
+//! Rooms, downwards only: `app` -> `web` -> `delivery` -> `grpc` -> `access` -> {`driver`, `watch`} ->
+//! {`store`, `clock`}, with the engine below all. `access`, `grpc`, `delivery` and `web` never see
+//! `store`; `store` and `access` never see the wire types; `driver` never sees tonic.
 
 #![warn(clippy::unwrap_used)]
 
+pub mod access;
 pub mod app;
 pub mod clock;
 pub mod config;
