@@ -1,6 +1,7 @@
 //! Why a server did not start or did not go on, and the exit code that says so to a supervisor.
 
-use crate::{config, driver, store};
+use super::tls;
+use crate::{access::identity::file, config, driver, store};
 use std::{io, net::SocketAddr};
 
 /// Exit codes of `phasegate serve`, from sysexits.h where it has one. Documented, with what to do,
@@ -38,6 +39,12 @@ pub enum Error {
     /// The configuration is refused.
     #[error("the configuration is refused")]
     Config(#[from] config::Invalid),
+    /// The authentication file, or what it names, is refused.
+    #[error("the authentication file is refused")]
+    Authentication(#[source] file::Error),
+    /// The files of TLS are refused.
+    #[error("the files of TLS are refused")]
+    Tls(#[source] tls::Error),
     /// The address cannot be listened on, for example because another process does.
     #[error("cannot listen on {address}")]
     Listen {
@@ -72,7 +79,7 @@ impl Error {
     /// What the process should exit with.
     pub fn exit_code(&self) -> ExitCode {
         match self {
-            Self::Config(_) => ExitCode::Config,
+            Self::Config(_) | Self::Authentication(_) | Self::Tls(_) => ExitCode::Config,
             Self::Listen { .. } => ExitCode::Unavailable,
             Self::Open(error) | Self::Recover(driver::OpenError::Store(error)) => error.into(),
             Self::Recover(driver::OpenError::Inconsistent(_)) => ExitCode::Damaged,

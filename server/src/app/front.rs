@@ -3,12 +3,24 @@
 //! One port serves gRPC over HTTP/2 and, to everything else, the pages. Without this tonic would answer
 //! a browser with `200` and a `grpc-status` that nobody sees.
 
-use crate::grpc;
-use axum::Router;
+use super::incoming::Peer;
+use crate::{
+    access::identity::{
+        Authenticate, ClientCertificate, Credentials, Unauthenticated, Vouched, trusting,
+    },
+    grpc,
+};
+use axum::{
+    Router,
+    extract::{Request as HttpRequest, State},
+    middleware::Next,
+    response::{IntoResponse as _, Response as HttpResponse},
+};
 use futures_util::future::BoxFuture;
-use http::{HeaderValue, Request, Response, Version, header};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Version, header};
 use std::{
     convert::Infallible,
+    sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
@@ -33,6 +45,57 @@ pub(super) struct Front {
     pub routes: Routes,
     /// Everything else.
     pub pages: Router,
+    /// Who is let in to what is gRPC. The pages have a door of their own.
+    pub door: Door,
+}
+
+/// Lets callers in as who they are.
+#[derive(Clone, Debug)]
+pub(super) struct Door {
+    /// Tells who calls.
+    pub authenticate: Arc<dyn Authenticate>,
+    /// What becomes of calls without credentials.
+    pub nobody: Nobody,
+}
+
+/// What becomes of calls without credentials.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Nobody {
+    /// They are made by `anonymous`: there is nobody to authenticate them.
+    Served,
+    /// They are refused.
+    Refused,
+}
+
+/// The one service that tells nobody anything but whether there is one.
+const HEALTH: &str = "/grpc.health.v1.Health/";
+
+impl Door {
+    /// Puts the caller's identity into the extensions, or says no. What the metadata says of the caller
+    /// is taken away unless it is what is believed.
+    fn identify<B>(&self, request: &mut Request<B>) -> Result<(), Status> {
+        let certificate = request.extensions().get::<Arc<ClientCertificate>>().map(AsRef::as_ref);
+        let credentials = Credentials { headers: request.headers(), certificate };
+        let found = self.authenticate.authenticate(&credentials);
+        let identity = match found {
+            Ok(Some(identity)) => identity,
+            // Said with the paths of fields, by who reads them.
+            Err(Unauthenticated::Metadata(_)) => return Ok(()),
+            Ok(None) if self.nobody == Nobody::Served => return Ok(()),
+            Ok(None) if request.uri().path().starts_with(HEALTH) => return Ok(()),
+            Ok(None) => return Err(Status::unauthenticated("the call brings no credentials")),
+            Err(error) => {
+                tracing::debug!(%error, path = request.uri().path(), "unauthenticated");
+                return Err(Status::unauthenticated(Unauthenticated::TEXT));
+            }
+        };
+        if identity.vouched != Vouched::Proxy {
+            request.headers_mut().remove(trusting::PRINCIPAL);
+            request.headers_mut().remove(trusting::GROUPS);
+        }
+        request.extensions_mut().insert(identity);
+        Ok(())
+    }
 }
 
 impl Service<Request<Body>> for Front {
@@ -44,10 +107,14 @@ impl Service<Request<Body>> for Front {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: Request<Body>) -> Self::Future {
+    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
+        unpack(&mut request);
         if !is_grpc(&request) {
             let answer = self.pages.clone().oneshot(request.map(axum::body::Body::new));
             return Box::pin(async move { Ok(answer.await?.map(Body::new)) });
+        }
+        if let Err(refusal) = self.door.identify(&mut request) {
+            return Box::pin(async { Ok(refusal.into_http()) });
         }
         let limit = call_limit(&request);
         let answer = self.routes.clone().oneshot(request);
@@ -57,6 +124,33 @@ impl Service<Request<Body>> for Front {
                 Err(_) => Ok(Status::deadline_exceeded("the call took too long").into_http()),
             }
         })
+    }
+}
+
+/// The door of what is asked over HTTP and is no page.
+pub(super) async fn keep(
+    State(door): State<Door>,
+    mut request: HttpRequest,
+    next: Next,
+) -> HttpResponse {
+    // Browsers ask whether they may ask without credentials.
+    if request.method() == Method::OPTIONS || door.identify(&mut request).is_ok() {
+        return next.run(request).await;
+    }
+    let body = format!(r#"{{"errorDetails":"{}"}}"#, Unauthenticated::TEXT);
+    let json = [(header::CONTENT_TYPE, "application/json")];
+    // RFC 6750, section 3.
+    let bearer = [(header::WWW_AUTHENTICATE, "Bearer")];
+    (StatusCode::UNAUTHORIZED, json, bearer, body).into_response()
+}
+
+/// Puts what is known of the connection into the extensions one by one; the certificate is an
+/// `Arc<ClientCertificate>` there.
+fn unpack(request: &mut Request<Body>) {
+    let Some(peer) = request.extensions_mut().remove::<Peer>() else { return };
+    request.extensions_mut().insert(peer.tcp);
+    if let Some(certificate) = peer.certificate {
+        request.extensions_mut().insert(certificate);
     }
 }
 
@@ -85,7 +179,7 @@ fn is_grpc<B>(request: &Request<B>) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use http::StatusCode;
+    use crate::access::identity::Trusting;
 
     #[test]
     fn only_grpc_over_http_2_is_grpc() {
@@ -112,7 +206,11 @@ mod tests {
     #[tokio::test]
     async fn a_call_that_takes_longer_than_it_may_is_answered_with_deadline_exceeded() {
         let never = Router::new().fallback(std::future::pending::<()>);
-        let mut front = Front { routes: Routes::from(never), pages: Router::new() };
+        let mut front = Front {
+            routes: Routes::from(never),
+            pages: Router::new(),
+            door: Door { authenticate: Arc::new(Trusting::new()), nobody: Nobody::Served },
+        };
         let answer = front.call(grpc("/s/m", "20m")).await.unwrap();
         assert_eq!(answer.status(), StatusCode::OK, "the code is in grpc-status");
         let status = Status::from_header_map(answer.headers()).unwrap();

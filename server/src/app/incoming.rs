@@ -1,9 +1,16 @@
 //! Connections as they come: counted, with a limit to their silence, and with a way to drop them.
+//!
+//! With TLS a connection comes when its handshake is over. Handshakes go on beside each other, so that
+//! one that stalls holds nobody up; each counts as a connection, and there is a limit to their time and
+//! to their number.
 
+use super::tls::Tls;
+use crate::access::identity::ClientCertificate;
 use std::{
     io,
     net::SocketAddr,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
@@ -11,8 +18,10 @@ use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpListener, TcpSocket, TcpStream},
     sync::watch,
-    time::Sleep,
+    task::JoinSet,
+    time::{Sleep, timeout},
 };
+use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use tokio_stream::Stream;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tonic::transport::server::{Connected, TcpConnectInfo};
@@ -26,6 +35,9 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// server that a watcher does not read; large enough for a page of a listing over loopback.
 const SEND_BUFFER_BYTES: u32 = 128 * 1024;
 
+/// Handshakes at a time; more are closed as they come. Each may take a millisecond of computing.
+const HANDSHAKES_MAX: usize = 512;
+
 /// What connections are held to.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Limits {
@@ -35,6 +47,8 @@ pub(super) struct Limits {
     /// A peer that says nothing at all is closed after this; hyper has no such limit before it knows
     /// which HTTP is spoken.
     pub silence_max: Duration,
+    /// A handshake that takes longer is given up.
+    pub handshake_max: Duration,
 }
 
 /// Takes the address.
@@ -55,17 +69,52 @@ pub(super) fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 /// breaks every one of them.
 pub(super) fn accept(
     listener: TcpListener,
+    tls: Option<Tls>,
     limits: Limits,
     open: watch::Sender<usize>,
     drop_all: CancellationToken,
 ) -> impl Stream<Item = io::Result<Connection>> {
     async_stream::stream! {
+        let mut handshakes = JoinSet::new();
         loop {
-            match listener.accept().await {
+            let accepted = tokio::select! {
+                accepted = listener.accept() => accepted,
+                Some(done) = handshakes.join_next() => {
+                    if let Ok(Some(connection)) = done {
+                        yield Ok(connection);
+                    }
+                    continue;
+                }
+            };
+            match accepted {
                 Ok((_, peer)) if *open.borrow() >= limits.connections_max => {
                     tracing::debug!(%peer, ?limits, "connection refused");
                 }
-                Ok((tcp, _)) => yield Connection::new(tcp, limits, &open, &drop_all),
+                Ok((_, peer)) if handshakes.len() >= HANDSHAKES_MAX => {
+                    tracing::debug!(%peer, HANDSHAKES_MAX, "connection refused");
+                }
+                Ok((tcp, peer)) => match &tls {
+                    None => {
+                        let counted = Counted::new(&open);
+                        yield Connection::new(Wire::Plain(tcp), None, counted, limits, &drop_all);
+                    }
+                    Some(tls) => {
+                        let acceptor = TlsAcceptor::from(tls.current());
+                        let (counted, drop_all) = (Counted::new(&open), drop_all.clone());
+                        let handshake = async move {
+                            let shaken = shake(acceptor, tcp, limits.handshake_max);
+                            let shaken = drop_all.run_until_cancelled(shaken).await?;
+                            let connection = shaken.and_then(|(tls, certificate)| {
+                                let wire = Wire::Tls(Box::new(tls));
+                                Connection::new(wire, certificate, counted, limits, &drop_all)
+                            });
+                            connection
+                                .inspect_err(|error| tracing::debug!(%peer, %error, "no handshake"))
+                                .ok()
+                        };
+                        handshakes.spawn(handshake);
+                    }
+                },
                 Err(error) => {
                     tracing::warn!(%error, "accepting a connection failed");
                     tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -73,6 +122,18 @@ pub(super) fn accept(
             }
         }
     }
+}
+
+/// Makes TLS of a connection, and reads who is at its other end.
+async fn shake(
+    acceptor: TlsAcceptor,
+    tcp: TcpStream,
+    time: Duration,
+) -> io::Result<(TlsStream<TcpStream>, Option<ClientCertificate>)> {
+    let tls = timeout(time, acceptor.accept(tcp)).await.map_err(|_| io::ErrorKind::TimedOut)??;
+    let first = tls.get_ref().1.peer_certificates().and_then(|chain| chain.first());
+    let certificate = first.map(ClientCertificate::parse).transpose().map_err(io::Error::other)?;
+    Ok((tls, certificate))
 }
 
 /// One connection of those that are open.
@@ -95,7 +156,8 @@ impl Drop for Counted {
 /// A connection that is counted until it is dropped.
 #[derive(Debug)]
 pub(super) struct Connection {
-    tcp: TcpStream,
+    wire: Wire,
+    certificate: Option<Arc<ClientCertificate>>,
     /// Until the first bytes come.
     silence: Option<Pin<Box<Sleep>>>,
     dropped: CancellationToken,
@@ -105,19 +167,95 @@ pub(super) struct Connection {
 
 impl Connection {
     fn new(
-        tcp: TcpStream,
+        wire: Wire,
+        certificate: Option<ClientCertificate>,
+        counted: Counted,
         limits: Limits,
-        open: &watch::Sender<usize>,
         drop_all: &CancellationToken,
     ) -> io::Result<Self> {
-        tcp.set_nodelay(true)?;
+        wire.tcp().set_nodelay(true)?;
         Ok(Self {
-            tcp,
+            wire,
+            certificate: certificate.map(Arc::new),
             silence: Some(Box::pin(tokio::time::sleep(limits.silence_max))),
             dropped: drop_all.clone(),
             until_dropped: Box::pin(drop_all.clone().cancelled_owned()),
-            _counted: Counted::new(open),
+            _counted: counted,
         })
+    }
+}
+
+/// What bytes go through.
+#[derive(Debug)]
+enum Wire {
+    Plain(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+impl Wire {
+    fn tcp(&self) -> &TcpStream {
+        match self {
+            Self::Plain(tcp) => tcp,
+            Self::Tls(tls) => tls.get_ref().0,
+        }
+    }
+}
+
+impl AsyncRead for Wire {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(tcp) => Pin::new(tcp).poll_read(cx, buf),
+            Self::Tls(tls) => Pin::new(tls).poll_read(cx, buf),
+        }
+    }
+}
+
+impl AsyncWrite for Wire {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Plain(tcp) => Pin::new(tcp).poll_write(cx, buf),
+            Self::Tls(tls) => Pin::new(tls).poll_write(cx, buf),
+        }
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Plain(tcp) => Pin::new(tcp).poll_write_vectored(cx, bufs),
+            Self::Tls(tls) => Pin::new(tls).poll_write_vectored(cx, bufs),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        match self {
+            Self::Plain(tcp) => tcp.is_write_vectored(),
+            Self::Tls(tls) => tls.is_write_vectored(),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(tcp) => Pin::new(tcp).poll_flush(cx),
+            Self::Tls(tls) => Pin::new(tls).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(tcp) => Pin::new(tcp).poll_shutdown(cx),
+            Self::Tls(tls) => Pin::new(tls).poll_shutdown(cx),
+        }
     }
 }
 
@@ -135,7 +273,7 @@ impl AsyncRead for Connection {
             return Poll::Ready(Err(dropped()));
         }
         let before = buf.filled().len();
-        let read = Pin::new(&mut self.tcp).poll_read(cx, buf);
+        let read = Pin::new(&mut self.wire).poll_read(cx, buf);
         if buf.filled().len() > before {
             self.silence = None;
         }
@@ -158,7 +296,7 @@ impl AsyncWrite for Connection {
         if self.dropped.is_cancelled() {
             return Poll::Ready(Err(dropped()));
         }
-        Pin::new(&mut self.tcp).poll_write(cx, buf)
+        Pin::new(&mut self.wire).poll_write(cx, buf)
     }
 
     fn poll_write_vectored(
@@ -169,27 +307,35 @@ impl AsyncWrite for Connection {
         if self.dropped.is_cancelled() {
             return Poll::Ready(Err(dropped()));
         }
-        Pin::new(&mut self.tcp).poll_write_vectored(cx, bufs)
+        Pin::new(&mut self.wire).poll_write_vectored(cx, bufs)
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.tcp.is_write_vectored()
+        self.wire.is_write_vectored()
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.tcp).poll_flush(cx)
+        Pin::new(&mut self.wire).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.tcp).poll_shutdown(cx)
+        Pin::new(&mut self.wire).poll_shutdown(cx)
     }
 }
 
+/// Who is at the other end of a connection. It is in the extensions of every request.
+#[derive(Clone, Debug)]
+pub(super) struct Peer {
+    pub(super) tcp: TcpConnectInfo,
+    /// None without TLS, or if none was brought.
+    pub(super) certificate: Option<Arc<ClientCertificate>>,
+}
+
 impl Connected for Connection {
-    type ConnectInfo = TcpConnectInfo;
+    type ConnectInfo = Peer;
 
     fn connect_info(&self) -> Self::ConnectInfo {
-        self.tcp.connect_info()
+        Peer { tcp: self.wire.tcp().connect_info(), certificate: self.certificate.clone() }
     }
 }
 
@@ -201,7 +347,11 @@ mod tests {
 
     const LOCALHOST: SocketAddr =
         SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);
-    const LIMITS: Limits = Limits { connections_max: 8, silence_max: Duration::from_secs(60) };
+    const LIMITS: Limits = Limits {
+        connections_max: 8,
+        silence_max: Duration::from_secs(60),
+        handshake_max: Duration::from_secs(60),
+    };
 
     #[tokio::test]
     async fn a_connection_above_the_limit_is_closed_and_a_freed_slot_is_used_again() {
@@ -210,6 +360,7 @@ mod tests {
         let open = watch::Sender::new(0);
         let mut incoming = Box::pin(accept(
             listener,
+            None,
             Limits { connections_max: 1, ..LIMITS },
             open.clone(),
             CancellationToken::new(),
@@ -242,7 +393,7 @@ mod tests {
         let address = listener.local_addr().unwrap();
         let drop_all = CancellationToken::new();
         let mut incoming =
-            Box::pin(accept(listener, LIMITS, watch::Sender::new(0), drop_all.clone()));
+            Box::pin(accept(listener, None, LIMITS, watch::Sender::new(0), drop_all.clone()));
         let mut client = TcpStream::connect(address).await.unwrap();
         let mut served = incoming.next().await.unwrap().unwrap();
         client.write_all(b"x").await.unwrap();
@@ -263,6 +414,7 @@ mod tests {
         let address = listener.local_addr().unwrap();
         let mut incoming = Box::pin(accept(
             listener,
+            None,
             Limits { silence_max: Duration::ZERO, ..LIMITS },
             watch::Sender::new(0),
             CancellationToken::new(),
