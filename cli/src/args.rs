@@ -12,6 +12,7 @@ use crate::{
         serve::Serve,
         shell::{self, Completions, Man},
         store::Store,
+        token::TokenCommand,
         top::Top,
     },
     exit,
@@ -66,6 +67,8 @@ enum Command {
     Top(Top),
     /// Servers under a name, and who you are there
     Context(ContextCommand),
+    /// Make static tokens, by which a server knows its callers
+    Token(TokenCommand),
     /// Move the clock of a rehearsal (`serve --clock manual`)
     Clock(Clock),
     /// Verify, export or import a data directory that no server has open
@@ -100,6 +103,7 @@ impl Arguments {
             Command::Release(release) => release.run().await,
             Command::Top(top) => top.run().await,
             Command::Context(context) => context.run(),
+            Command::Token(token) => token.run(),
             Command::Clock(clock) => clock.run().await,
             Command::Store(store) => store.run().await,
             Command::Completions(completions) => completions.run(),
