@@ -13,6 +13,7 @@ use crate::{
         serve::Serve,
         shell::{self, Completions, Man},
         store::Store,
+        token::TokenCommand,
         top::Top,
     },
     exit,
@@ -69,6 +70,8 @@ enum Command {
     Notify(Notify),
     /// Servers under a name, and who you are there
     Context(ContextCommand),
+    /// Make static tokens, by which a server knows its callers
+    Token(TokenCommand),
     /// Move the clock of a rehearsal (`serve --clock manual`)
     Clock(Clock),
     /// Verify, export or import a data directory that no server has open
@@ -104,6 +107,7 @@ impl Arguments {
             Command::Top(top) => top.run().await,
             Command::Notify(notify) => notify.run().await,
             Command::Context(context) => context.run(),
+            Command::Token(token) => token.run(),
             Command::Clock(clock) => clock.run().await,
             Command::Store(store) => store.run().await,
             Command::Completions(completions) => completions.run(),

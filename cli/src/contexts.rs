@@ -1,7 +1,6 @@
 //! Contexts: servers under a name, with who one is there, in a file.
 //!
-//! What is deliberately absent: secrets. The server does not authenticate callers yet, so who one is
-//! is what one says.
+//! What is deliberately absent: secrets. A context names the file of a token, never the token.
 
 use crate::failure::Failure;
 use serde::{Deserialize, Serialize};
@@ -29,6 +28,17 @@ pub(crate) struct Context {
     pub(crate) principal: Option<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) groups: Vec<String>,
+    /// The authorities of the server's certificate, in PEM.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) ca: Option<PathBuf>,
+    /// The file that holds one's token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) token_file: Option<PathBuf>,
+    /// One's certificate, and its key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) cert: Option<PathBuf>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) key: Option<PathBuf>,
 }
 
 /// All contexts, and which of them holds where none is named.

@@ -17,6 +17,15 @@ pub(crate) fn next_step(error: &Error) -> Option<String> {
              PHASEGATE_ADDRESS or --context"
                 .to_owned()
         }
+        _ if error.code == Code::Unauthenticated => {
+            "say who you are: --token-file FILE, PHASEGATE_TOKEN, --cert with --key, or a context that \
+             has one (`phasegate context show` says which is meant); the log of the server, at debug, says \
+             what is wrong with one that is refused"
+                .to_owned()
+        }
+        Reason::None if error.code == Code::PermissionDenied => {
+            "you are known, and may not do this: ask who keeps the server's policy".to_owned()
+        }
         Reason::None if error.code == Code::Unimplemented => {
             "the server does not offer this; the clock is offered by a rehearsal only, \
              `phasegate serve --clock manual`"

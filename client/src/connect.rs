@@ -2,6 +2,7 @@
 
 use crate::{
     Error, Retry,
+    credential::{Ready, Tls, Token},
     error::described,
     rehearsal::clock_service_client::ClockServiceClient,
     retry::Backoff,
@@ -14,6 +15,8 @@ use crate::{
 };
 use std::{
     future::{Future, IntoFuture},
+    net::IpAddr,
+    path::PathBuf,
     pin::Pin,
     sync::Arc,
     time::Duration,
@@ -29,6 +32,8 @@ use tonic::{
 const PRINCIPAL: &str = "phasegate-principal";
 /// Metadata key of the caller's groups, comma-separated.
 const GROUPS: &str = "phasegate-groups";
+/// Metadata key of the token.
+const AUTHORIZATION: &str = "authorization";
 /// A connection that does not come about in this time will not.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// A peer that does not answer a ping for so long is gone: how a cut cable is found while calls are
@@ -50,16 +55,20 @@ pub struct Client {
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
     metadata: Vec<(&'static str, MetadataValue<Ascii>)>,
+    token: Option<Ready>,
     timeout: Duration,
     pub(crate) retry: Retry,
     pub(crate) silence: Duration,
 }
 
 /// A connection to be made; see [`Client::connect`]. Awaiting it makes it.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 #[must_use = "awaiting it connects"]
 pub struct Connect {
     address: String,
+    token: Option<Token>,
+    plain_token: PlainToken,
+    tls: Tls,
     principal: Option<String>,
     groups: Vec<String>,
     timeout: Duration,
@@ -67,8 +76,21 @@ pub struct Connect {
     silence: Duration,
 }
 
+/// Whether a token may be sent where others can read it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum PlainToken {
+    Refused,
+    Allowed,
+}
+
+impl std::fmt::Debug for Connect {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Connect").field("address", &self.address).finish_non_exhaustive()
+    }
+}
+
 impl Client {
-    /// Connects to a server, such as `http://127.0.0.1:7433`.
+    /// Connects to a server, such as `http://127.0.0.1:7433` or `https://gate.example.com:7433`.
     ///
     /// ```no_run
     /// # async fn example() -> Result<(), phasegate_client::Error> {
@@ -85,6 +107,9 @@ impl Client {
     pub fn connect(address: impl Into<String>) -> Connect {
         Connect {
             address: address.into(),
+            token: None,
+            plain_token: PlainToken::Refused,
+            tls: Tls::default(),
             principal: None,
             groups: Vec::new(),
             timeout: Duration::from_secs(30),
@@ -203,11 +228,52 @@ impl Settings {
         for (key, value) in &self.metadata {
             metadata.insert(*key, value.clone());
         }
+        if let Some(token) = &self.token {
+            metadata.insert(AUTHORIZATION, token.value());
+        }
     }
 }
 
 impl Connect {
-    /// Who calls. Without it the server takes the caller for `anonymous`.
+    /// A bearer token, by which the server knows the caller: a static one, or a JWT of an issuer that it
+    /// trusts.
+    pub fn token(mut self, token: impl Into<String>) -> Self {
+        self.token = Some(Token::Given(token.into()));
+        self
+    }
+
+    /// The same, from a file that is read again whenever it has changed.
+    pub fn token_file(mut self, path: impl Into<PathBuf>) -> Self {
+        self.token = Some(Token::File(path.into()));
+        self
+    }
+
+    /// Sends a token in plain text to another machine, too, where whoever is on the way can take it.
+    /// Without this it is sent over `https`, or on this machine.
+    pub fn insecure_plaintext_token(mut self) -> Self {
+        self.plain_token = PlainToken::Allowed;
+        self
+    }
+
+    /// The authorities that the server's certificate has to be from, in PEM, instead of those of the
+    /// operating system.
+    pub fn ca_file(mut self, path: impl Into<PathBuf>) -> Self {
+        self.tls.authorities = Some(path.into());
+        self
+    }
+
+    /// A certificate with its chain, and its key, in PEM, by which the server knows the caller.
+    pub fn certificate_files(
+        mut self,
+        certificate: impl Into<PathBuf>,
+        key: impl Into<PathBuf>,
+    ) -> Self {
+        self.tls.certificate = Some((certificate.into(), key.into()));
+        self
+    }
+
+    /// Who calls, where the server believes it: on loopback without an authentication file. Without it
+    /// such a server takes the caller for `anonymous`.
     pub fn principal(mut self, principal: impl Into<String>) -> Self {
         self.principal = Some(principal.into());
         self
@@ -257,9 +323,33 @@ impl Connect {
         };
         let endpoint = Endpoint::from_shared(self.address.clone()).map_err(|_| wrong())?;
         // Without these it would only fail at the first call, and not say why.
-        if endpoint.uri().scheme_str() != Some("http") || endpoint.uri().authority().is_none() {
-            return Err(wrong());
-        }
+        let uri = endpoint.uri();
+        let endpoint = match (uri.scheme_str(), uri.host()) {
+            (Some("https"), Some(_)) => {
+                endpoint.tls_config(self.tls.config()?).map_err(|error| {
+                    let message =
+                        format!("there is no TLS with these files: {}", described(&error));
+                    Error::local(Code::InvalidArgument, message)
+                })?
+            }
+            (Some("http"), Some(host)) => {
+                if self.token.is_some()
+                    && self.plain_token == PlainToken::Refused
+                    && !is_loopback(host)
+                {
+                    let message = format!(
+                        "a token is not sent to {host} over http, where others can read it; use https"
+                    );
+                    return Err(Error::local(Code::InvalidArgument, message));
+                }
+                if self.tls.authorities.is_some() || self.tls.certificate.is_some() {
+                    let message = "certificates need an https address";
+                    return Err(Error::local(Code::InvalidArgument, message));
+                }
+                endpoint
+            }
+            _ => return Err(wrong()),
+        };
         Ok(endpoint
             .connect_timeout(CONNECT_TIMEOUT)
             .tcp_nodelay(true)
@@ -279,9 +369,17 @@ impl Connect {
         if !self.groups.is_empty() {
             metadata.push((GROUPS, header("groups", &self.groups.join(","))?));
         }
+        let token = self.token.as_ref().map(Token::ready).transpose()?;
         let &Self { timeout, retry, silence, .. } = self;
-        Ok(Settings { metadata, timeout, retry, silence })
+        Ok(Settings { metadata, token, timeout, retry, silence })
     }
+}
+
+/// This machine, as it is written: a name is not looked up.
+fn is_loopback(host: &str) -> bool {
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    host.eq_ignore_ascii_case("localhost")
+        || bare.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
 /// Metadata is printable ASCII; anything else would be refused without a word about which key.
@@ -309,5 +407,30 @@ impl IntoFuture for Connect {
             })?;
             Ok(Client::new(calls, endpoint, settings))
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_token_goes_over_tls_or_stays_on_this_machine() {
+        let connect = |address: &str| Client::connect(address).token("pgt_x");
+        for good in
+            ["http://127.0.0.1:1", "http://[::1]:1", "http://localhost:1", "https://a.example"]
+        {
+            assert!(connect(good).lazy().is_ok(), "{good}");
+        }
+        for bad in ["http://10.0.0.1:1", "http://a.example", "http://127.0.0.1.example:1"] {
+            let refused = connect(bad).lazy().unwrap_err();
+            assert!(refused.message.contains("use https"), "{bad}: {}", refused.message);
+            assert!(connect(bad).insecure_plaintext_token().lazy().is_ok());
+            assert!(Client::connect(bad).lazy().is_ok());
+        }
+        let unread = Client::connect("https://a.example").ca_file("/none").lazy().unwrap_err();
+        assert!(unread.message.contains("/none"));
+        assert!(Client::connect("http://a.example").ca_file("/none").lazy().is_err());
+        assert!(!format!("{:?}", connect("https://a.example")).contains("pgt_x"));
     }
 }

@@ -44,6 +44,7 @@
 #![warn(missing_docs, clippy::unwrap_used)]
 
 mod connect;
+mod credential;
 mod error;
 mod retry;
 

@@ -12,8 +12,11 @@ mod addresses;
 mod exit;
 mod front;
 mod incoming;
+mod security;
+mod tls;
 
 pub use exit::{Error, ExitCode};
+pub use tls::Error as TlsError;
 
 use crate::{
     clock::{Clock, ManualClock, SystemClock},
@@ -24,9 +27,11 @@ use crate::{
     notify::{self, Notifier},
     store::{self, Store, StoreId},
     watch::Watches,
-    web::Site,
+    web::{Scheme, Site},
 };
-use front::Front;
+use axum::middleware::from_fn_with_state;
+use front::{Door, Front, Nobody};
+use security::{Security, Watched};
 use std::{future::Future, io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 use tokio::{
     net::TcpListener,
@@ -78,6 +83,8 @@ pub struct App {
     config: Config,
     parts: Parts,
     router: notify::Router,
+    security: Security,
+    watched: Watched,
     listener: TcpListener,
     address: SocketAddr,
     tell_serving: Option<oneshot::Sender<()>>,
@@ -98,10 +105,11 @@ impl App {
         if config.notifications.is_some() {
             config.driver.routes = Arc::new(router.clone());
         }
+        let (security, watched) = Security::of(&config)?;
         let failed = |source| Error::Listen { address: config.listen, source };
         let listener = incoming::listen(config.listen).map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
-        Ok(Self { config, parts, router, listener, address, tell_serving: None })
+        Ok(Self { config, parts, router, security, watched, listener, address, tell_serving: None })
     }
 
     /// Where it listens: the port that was taken, if any was wanted.
@@ -129,6 +137,20 @@ impl App {
             Api::new(self.config.bucketing).with_environments(&self.config.delivery.environments());
         let drain_over = self.config.watch.drain_over;
         let delivery = Delivery::new(api.clone(), self.config.delivery.clone(), drain_over);
+        let security = self.security;
+        let nobody = match security.authenticator {
+            Some(_) => Nobody::Refused,
+            None => Nobody::Served,
+        };
+        let door = Door { authenticate: security.authenticate(), nobody };
+        let mut site = Site::new(delivery.clone(), &self.config.page_hosts);
+        if let Some(authenticator) = &security.authenticator {
+            let scheme = match security.tls {
+                Some(_) => Scheme::Https,
+                None => Scheme::Http,
+            };
+            site = site.with_login(Arc::clone(authenticator), scheme);
+        }
         let transport = Transport::start(
             self.listener,
             &self.config,
@@ -137,7 +159,20 @@ impl App {
                 delivery.http().merge(Site::new(delivery, &self.config.page_hosts).routes()),
                 self.config.edge.running_max,
             ),
+            security.tls.clone(),
+            Front {
+                routes: delivery.add_to(api.routes(offer, &health)).prepare(),
+                pages: delivery
+                    .http()
+                    .route_layer(from_fn_with_state(door.clone(), front::keep))
+                    .merge(site.routes()),
+                door,
+            },
         );
+        let stop = CancellationToken::new();
+        let keep_fresh = security.keep_fresh(self.watched);
+        tokio::spawn(stop.clone().run_until_cancelled_owned(keep_fresh));
+        let fresh = stop.drop_guard();
         tracing::info!(address = %self.address, "listening");
 
         let mut shutdown = pin!(shutdown);
@@ -181,6 +216,7 @@ impl App {
         };
         match asked {
             Ok(()) => {
+                drop(fresh);
                 let running = Running { api, watches, notifier, health, transport, driver };
                 running.stop(&self.config).await
             }
@@ -282,16 +318,17 @@ struct Transport {
 }
 
 impl Transport {
-    fn start(listener: TcpListener, config: &Config, front: Front) -> Self {
+    fn start(listener: TcpListener, config: &Config, tls: Option<tls::Tls>, front: Front) -> Self {
         let finish = CancellationToken::new();
         let drop_all = CancellationToken::new();
         let limits = incoming::Limits {
             connections_max: config.edge.connections_max,
             per_address_max: config.edge.connections_per_address_max,
             first_request_within: config.edge.first_request_within,
+            handshake_max: config.handshake_max,
         };
         let (counter, open) = watch::channel(0);
-        let connections = incoming::accept(listener, limits, counter, drop_all.clone());
+        let connections = incoming::accept(listener, tls, limits, counter, drop_all.clone());
         let server = Server::builder()
             // For the page; `Front` keeps HTTP/1.1 away from everything else.
             .accept_http1(true)

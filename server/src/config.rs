@@ -22,8 +22,20 @@ const EVENTS_KEPT_MIN: Span = Span::from_secs(3600);
 /// What a server is started with.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Where to listen. Loopback only; port 0 takes a free one. Default `127.0.0.1:7433`.
+    /// Where to listen; port 0 takes a free one. Anything but loopback needs [`Config::tls`] and
+    /// [`Config::authentication`], or the override of [`Config::exposure`]. Default `127.0.0.1:7433`.
     pub listen: SocketAddr,
+    /// The server's certificate. Default none: plain text.
+    pub tls: Option<Tls>,
+    /// The authentication file: who vouches for callers, see `docs/identity.md`. Default none: on
+    /// loopback callers are believed.
+    pub authentication: Option<PathBuf>,
+    /// What is served to a network. Default guarded.
+    pub exposure: Exposure,
+    /// A TLS handshake that takes longer is given up. Default 10 s.
+    pub handshake_max: Duration,
+    /// So often it is looked whether the files of TLS and of authentication have changed. Default 5 s.
+    pub reload_every: Duration,
     /// Where commits go. Has no default: losing data must be asked for.
     pub data: Data,
     /// Which clock timers follow. Default: the system's.
@@ -54,6 +66,26 @@ pub enum Data {
     Dir(PathBuf),
     /// Nowhere: everything is forgotten when the server stops. For rehearsals and tests.
     Memory,
+}
+
+/// Where the server's certificate is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tls {
+    /// The certificate and what leads to its authority, in PEM.
+    pub certificate: PathBuf,
+    /// Its private key, in PEM; nobody else may be able to read it.
+    pub key: PathBuf,
+}
+
+/// What is served to a network.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Exposure {
+    /// TLS to callers who are authenticated, or nothing.
+    #[default]
+    Guarded,
+    /// Whatever is configured, `--insecure-allow-plaintext-unauthenticated`: who reaches the address may
+    /// read along, and without an authentication file be whoever they say.
+    Insecure,
 }
 
 /// Which clock timers follow.
@@ -121,12 +153,21 @@ impl Default for Edge {
 /// Why a configuration is refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Invalid {
-    /// The address can be reached from elsewhere.
+    /// The address can be reached from elsewhere, and something is missing for that.
     #[error(
-        "refusing to listen on {0}: callers are not authenticated yet, so only loopback addresses \
-         (127.0.0.1, [::1]) are served; put a proxy that authenticates them in front"
+        "refusing to listen on {address}, which others can reach: {lacks}; give both --tls-cert with \
+         --tls-key and --authentication, or listen on a loopback address, or, where something else \
+         protects the address, say --insecure-allow-plaintext-unauthenticated"
     )]
-    NotLoopback(IpAddr),
+    Exposed {
+        /// The address.
+        address: IpAddr,
+        /// What is missing.
+        lacks: Lacks,
+    },
+    /// Certificates of clients come with TLS or not at all.
+    #[error("the authentication file has `certificates`, but without --tls-cert there is no TLS")]
+    CertificatesWithoutTls,
     /// A value is out of its range.
     #[error("{setting} must be {range}")]
     OutOfRange {
@@ -137,11 +178,37 @@ pub enum Invalid {
     },
 }
 
+/// What is missing for a network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lacks {
+    /// Encryption.
+    Tls,
+    /// Somebody who says who calls.
+    Authenticator,
+    /// Both.
+    Both,
+}
+
+impl std::fmt::Display for Lacks {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Tls => "there is no TLS",
+            Self::Authenticator => "callers are not authenticated",
+            Self::Both => "there is no TLS and callers are not authenticated",
+        })
+    }
+}
+
 impl Config {
     /// The defaults, for a place to put data.
     pub fn new(data: Data) -> Self {
         Self {
             listen: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), DEFAULT_PORT),
+            tls: None,
+            authentication: None,
+            exposure: Exposure::default(),
+            handshake_max: Duration::from_secs(10),
+            reload_every: Duration::from_secs(5),
             data,
             clock: ClockSource::System,
             bucketing: Bucketing::default(),
@@ -160,9 +227,9 @@ impl Config {
         let require = |holds: bool, setting, range| {
             if holds { Ok(()) } else { Err(Invalid::OutOfRange { setting, range }) }
         };
-        if !self.listen.ip().is_loopback() {
-            return Err(Invalid::NotLoopback(self.listen.ip()));
-        }
+        self.guarded()?;
+        require(self.handshake_max > Duration::ZERO, "handshake_max", "more than nothing")?;
+        require(self.reload_every > Duration::ZERO, "reload_every", "more than nothing")?;
         require(
             self.driver.retention.events >= EVENTS_KEPT_MIN,
             "driver.retention.events",
@@ -190,6 +257,23 @@ impl Config {
     }
 }
 
+impl Config {
+    /// Whether what is served is fit for who can reach it. Loopback in a container is loopback.
+    fn guarded(&self) -> Result<(), Invalid> {
+        let address = self.listen.ip();
+        let lacks = match (&self.tls, &self.authentication) {
+            (Some(_), Some(_)) => return Ok(()),
+            (None, Some(_)) => Lacks::Tls,
+            (Some(_), None) => Lacks::Authenticator,
+            (None, None) => Lacks::Both,
+        };
+        if address.is_loopback() || self.exposure == Exposure::Insecure {
+            return Ok(());
+        }
+        Err(Invalid::Exposed { address, lacks })
+    }
+}
+
 /// A scheme, a host and perhaps a port, as RFC 6454 (section 6.2) has it; never `*` or `null`.
 fn is_origin(text: &str) -> bool {
     let authority = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
@@ -207,23 +291,42 @@ mod tests {
         let mut config = Config::new(Data::Memory);
         change(&mut config);
         config.validate().map_err(|invalid| match invalid {
-            Invalid::NotLoopback(ip) => ip.to_string(),
+            Invalid::Exposed { address, lacks } => format!("{address}: {lacks:?}"),
+            Invalid::CertificatesWithoutTls => "certificates".to_owned(),
             Invalid::OutOfRange { setting, .. } => setting.to_owned(),
         })
     }
 
     #[test]
-    fn only_loopback_addresses_are_accepted() {
-        for good in ["127.0.0.1:0", "127.8.8.8:7433", "[::1]:7433"] {
-            assert_eq!(check(|config| config.listen = good.parse().unwrap()), Ok(()), "{good}");
-        }
-        for (bad, ip) in [
-            ("0.0.0.0:7433", "0.0.0.0"),
-            ("[::]:7433", "::"),
-            ("10.0.0.1:7433", "10.0.0.1"),
-            ("[::ffff:10.0.0.1]:7433", "::ffff:10.0.0.1"),
+    fn a_network_is_served_with_tls_and_an_authenticator_or_not_at_all() {
+        let tls = || Some(Tls { certificate: "cert.pem".into(), key: "key.pem".into() });
+        let file = || Some(PathBuf::from("authentication.yaml"));
+        let loopback = ["127.0.0.1:0", "127.8.8.8:7433", "[::1]:7433"];
+        let elsewhere = ["0.0.0.0:7433", "[::]:7433", "10.0.0.1:7433", "[::ffff:127.0.0.1]:7433"];
+        for (tls, file, lacks) in [
+            (None, None, Some(Lacks::Both)),
+            (tls(), None, Some(Lacks::Authenticator)),
+            (None, file(), Some(Lacks::Tls)),
+            (tls(), file(), None),
         ] {
-            assert_eq!(check(|config| config.listen = bad.parse().unwrap()), Err(ip.into()));
+            for (addresses, is_loopback) in [(&loopback[..], true), (&elsewhere[..], false)] {
+                for address in addresses {
+                    let listen: SocketAddr = address.parse().unwrap();
+                    let start = |exposure| {
+                        check(|config| {
+                            config.listen = listen;
+                            (config.tls, config.authentication) = (tls.clone(), file.clone());
+                            config.exposure = exposure;
+                        })
+                    };
+                    let wanted = match lacks {
+                        Some(lacks) if !is_loopback => Err(format!("{}: {lacks:?}", listen.ip())),
+                        Some(_) | None => Ok(()),
+                    };
+                    assert_eq!(start(Exposure::Guarded), wanted, "{address}");
+                    assert_eq!(start(Exposure::Insecure), Ok(()), "{address}");
+                }
+            }
         }
     }
 

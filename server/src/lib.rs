@@ -1,11 +1,13 @@
 //! The Phasegate server.
 //!
-//! Rooms, downwards only: `app` -> `web` -> `delivery` -> `grpc` -> `notify` -> {`driver`, `watch`} ->
-//! {`store`, `clock`}, with the engine below all. `grpc`, `notify`, `delivery` and `web` never see `store`;
-//! `store` never sees the wire types; `driver` never sees tonic, and `notify` neither.
+//! Rooms, downwards only: `app` -> `web` -> `delivery` -> `grpc` -> {`access`, `notify`} ->
+//! {`driver`, `watch`} -> {`store`, `clock`}, with the engine below all. `access`, `notify`, `grpc`,
+//! `delivery` and `web` never see `store`; `store`, `access` and `notify` never see the wire types;
+//! `driver` and `notify` never see tonic.
 
 #![warn(clippy::unwrap_used)]
 
+pub mod access;
 pub mod app;
 pub mod clock;
 pub mod config;

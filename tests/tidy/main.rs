@@ -176,6 +176,18 @@ fn the_server_s_rooms_depend_downwards_only() {
                 "phasegate_api",
             ],
         ),
+        (
+            "access",
+            &[
+                "crate::app",
+                "crate::web",
+                "crate::delivery",
+                "crate::grpc",
+                "crate::store",
+                "sled",
+                "phasegate_api",
+            ],
+        ),
         ("grpc", &["crate::app", "crate::web", "crate::delivery", "sled"]),
         ("delivery", &["crate::app", "crate::web", "crate::store", "sled"]),
         ("web", &["crate::app", "crate::store", "sled"]),

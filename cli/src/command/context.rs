@@ -2,7 +2,7 @@
 
 use crate::{
     complete,
-    connection::Connection,
+    connection::{Connection, Token},
     contexts::{self, Context, Contexts},
     failure::Failure,
     output::{note, print, table::Table},
@@ -24,7 +24,8 @@ enum Action {
     List,
     /// Show which server is meant and as whom, and where each of it was said
     Show,
-    /// Make or change a context: --address, --as and --groups are kept in it
+    /// Make or change a context: --address, --as, --groups, --ca, --token-file, --cert and --key are kept
+    /// in it; of a token only the name of its file
     Set(Name),
     /// Take a context wherever none is named
     Use(Name),
@@ -94,10 +95,27 @@ impl ContextCommand {
 
 /// Keeps what was said on the command line, and leaves the rest as it is.
 fn fill(context: &mut Context, said: Connection) -> Result<(), Failure> {
-    let Connection { context: _, address, principal, groups } = said;
-    if address.is_none() && principal.is_none() && groups.is_none() {
-        let text = "say what to keep: --address URL, --as PRINCIPAL, --groups GROUPS";
+    let Connection { address, principal, groups, ca, token_file, cert, key, .. } = said;
+    let files = [&ca, &token_file, &cert, &key];
+    if address.is_none()
+        && principal.is_none()
+        && groups.is_none()
+        && files.iter().all(|file| file.is_none())
+    {
+        let text = "say what to keep: --address URL, --as PRINCIPAL, --groups GROUPS, --token-file FILE, \
+                    --ca FILE, --cert FILE with --key FILE";
         return Err(Failure::Usage(text.to_owned()));
+    }
+    for (kept, file) in [
+        (&mut context.ca, ca),
+        (&mut context.token_file, token_file),
+        (&mut context.cert, cert),
+        (&mut context.key, key),
+    ] {
+        if let Some(file) = file {
+            // It is to be found from wherever the context is used.
+            *kept = Some(std::path::absolute(&file).unwrap_or(file));
+        }
     }
     context.address = address.or_else(|| context.address.take());
     context.principal = principal.or_else(|| context.principal.take());
@@ -134,6 +152,19 @@ fn show(connection: &Connection) -> Result<(), Failure> {
     }
     if !target.groups.0.is_empty() {
         table.row(["groups", &target.groups.0.join(","), &target.groups.1.to_string()]);
+    }
+    if let Some((token, origin)) = &target.token {
+        let token = match token {
+            Token::File(path) => path.display().to_string(),
+            Token::Given(_) => "(not shown)".to_owned(),
+        };
+        table.row(["token", &token, &origin.to_string()]);
+    }
+    if let Some((path, origin)) = &target.ca {
+        table.row(["ca", &path.display().to_string(), &origin.to_string()]);
+    }
+    if let Some((path, _, origin)) = &target.certificate {
+        table.row(["certificate", &path.display().to_string(), &origin.to_string()]);
     }
     print(&table.render())
 }

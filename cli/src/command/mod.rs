@@ -12,6 +12,7 @@ pub(crate) mod resource;
 pub(crate) mod serve;
 pub(crate) mod shell;
 pub(crate) mod store;
+pub(crate) mod token;
 pub(crate) mod top;
 mod trigger;
 pub(crate) mod watch;

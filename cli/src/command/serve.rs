@@ -11,7 +11,8 @@ use clap::{Args, ValueEnum};
 use phasegate_server::{
     app::{self, App},
     config::{
-        Bucketing, ClockSource, Config, DEFAULT_PORT, Data, Edge, EnvironmentId, Span, Timestamp,
+        Bucketing, ClockSource, Config, DEFAULT_PORT, Data, Edge, EnvironmentId, Exposure, Span,
+        Timestamp, Tls,
     },
     driver::{FLAG_SET_BYTES_MAX, FlagSets},
 };
@@ -28,7 +29,7 @@ use tracing_subscriber::EnvFilter;
 
 #[derive(Args, Debug)]
 pub(crate) struct Serve {
-    /// Where to listen: a loopback address; port 0 takes a free one
+    /// Where to listen; port 0 takes a free one. What is not loopback needs TLS and --authentication
     #[arg(long, env = "PHASEGATE_LISTEN", default_value_t = default_address(), value_name = "ADDR")]
     listen: SocketAddr,
     /// Where commits go: a directory of its own, made if it is missing
@@ -67,9 +68,29 @@ pub(crate) struct Serve {
     #[arg(long, env = "PHASEGATE_NOTIFICATIONS", value_name = "FILE")]
     notifications: Option<PathBuf>,
     #[command(flatten)]
+    network: Network,
+    #[command(flatten)]
     delivery: Delivery,
     #[command(flatten)]
     log: Log,
+}
+
+/// What stands between the server and a network.
+#[derive(Args, Debug)]
+struct Network {
+    /// The authentication file: who vouches for callers (docs/identity.md); read again when it changes
+    #[arg(long, env = "PHASEGATE_AUTHENTICATION", value_name = "FILE")]
+    authentication: Option<PathBuf>,
+    /// The server's certificate with its chain, in PEM; read again when it changes
+    #[arg(long, env = "PHASEGATE_TLS_CERT", value_name = "FILE", requires = "tls_key")]
+    tls_cert: Option<PathBuf>,
+    /// The key of the certificate, in PEM, mode 0600
+    #[arg(long, env = "PHASEGATE_TLS_KEY", value_name = "FILE", requires = "tls_cert")]
+    tls_key: Option<PathBuf>,
+    /// Listen where others can reach it without TLS or without authentication: whoever does may read along,
+    /// and without an authentication file be whoever they say
+    #[arg(long)]
+    insecure_allow_plaintext_unauthenticated: bool,
 }
 
 /// How applications follow flags.
@@ -164,14 +185,17 @@ impl Serve {
         self.log.start()?;
         let core_files = if self.allow_core_files { CoreFiles::Allowed } else { CoreFiles::Never };
         process::prepare(core_files);
-        let app = App::bind(self.config()?).await?;
+        let config = self.config()?;
+        let scheme = if config.tls.is_some() { "https" } else { "http" };
+        let app = App::bind(config).await?;
         let stop = async {
             // Without signals there is nobody to ask for an orderly end; the server runs on.
             if app::terminated().await.is_err() {
                 std::future::pending::<()>().await;
             }
         };
-        serve(app, stop, |address| output::print(&format!("listening on http://{address}\n"))).await
+        serve(app, stop, |address| output::print(&format!("listening on {scheme}://{address}\n")))
+            .await
     }
 
     fn config(&self) -> Result<Config, Failure> {
@@ -192,6 +216,16 @@ impl Serve {
                 ClockSource::Manual { start: Timestamp::from_millis(start.timestamp_millis()) }
             }
         };
+        config.authentication = self.network.authentication.clone();
+        config.tls = match (&self.network.tls_cert, &self.network.tls_key) {
+            (Some(certificate), Some(key)) => {
+                Some(Tls { certificate: certificate.clone(), key: key.clone() })
+            }
+            (None, _) | (_, None) => None,
+        };
+        if self.network.insecure_allow_plaintext_unauthenticated {
+            config.exposure = Exposure::Insecure;
+        }
         config.page_hosts = self.page_hosts.clone();
         config.edge.connections_per_address_max = self.connections_per_address;
         config.notifications = self.notifications.clone();

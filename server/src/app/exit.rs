@@ -1,6 +1,7 @@
 //! Why a server did not start or did not go on, and the exit code that says so to a supervisor.
 
-use crate::{config, driver, notify, store};
+use super::tls;
+use crate::{access::identity::file, config, driver, notify, store};
 use std::{io, net::SocketAddr};
 
 /// Exit codes of `phasegate serve`, from sysexits.h where it has one. Documented, with what to do,
@@ -41,6 +42,12 @@ pub enum Error {
     /// The file of notifications is refused.
     #[error("the file of notifications is refused")]
     Notifications(#[source] notify::SettingsError),
+    /// The authentication file, or what it names, is refused.
+    #[error("the authentication file is refused")]
+    Authentication(#[source] file::Error),
+    /// The files of TLS are refused.
+    #[error("the files of TLS are refused")]
+    Tls(#[source] tls::Error),
     /// The address cannot be listened on, for example because another process does.
     #[error("cannot listen on {address}")]
     Listen {
@@ -75,7 +82,10 @@ impl Error {
     /// What the process should exit with.
     pub fn exit_code(&self) -> ExitCode {
         match self {
-            Self::Config(_) | Self::Notifications(_) => ExitCode::Config,
+            Self::Config(_)
+            | Self::Notifications(_)
+            | Self::Authentication(_)
+            | Self::Tls(_) => ExitCode::Config,
             Self::Listen { .. } => ExitCode::Unavailable,
             Self::Open(error) | Self::Recover(driver::OpenError::Store(error)) => error.into(),
             Self::Recover(driver::OpenError::Inconsistent(_)) => ExitCode::Damaged,

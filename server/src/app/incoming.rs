@@ -1,7 +1,15 @@
 //! Connections as they come: counted, with a limit to the time they take to ask for something, and
 //! with a way to drop them.
+//!
+//! With TLS a connection comes when its handshake is over. Handshakes go on beside each other, so that
+//! one that stalls holds nobody up; each counts as a connection, and there is a limit to their time and
+//! to their number.
 
-use super::addresses::{self, Addresses};
+use super::{
+    addresses::{self, Addresses},
+    tls::Tls,
+};
+use crate::access::identity::ClientCertificate;
 use std::{
     io,
     net::SocketAddr,
@@ -17,8 +25,10 @@ use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpListener, TcpSocket, TcpStream},
     sync::watch,
-    time::Sleep,
+    task::JoinSet,
+    time::{Sleep, timeout},
 };
+use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use tokio_stream::Stream;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tonic::transport::server::{Connected, TcpConnectInfo};
@@ -32,6 +42,9 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// server that a watcher does not read; large enough for a page of a listing over loopback.
 const SEND_BUFFER_BYTES: u32 = 128 * 1024;
 
+/// Handshakes at a time; more are closed as they come. Each may take a millisecond of computing.
+const HANDSHAKES_MAX: usize = 512;
+
 /// What connections are held to.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Limits {
@@ -43,6 +56,8 @@ pub(super) struct Limits {
     /// A peer that has not asked for anything after this is closed, whatever it says meanwhile: hyper
     /// has no such limit, and HTTP/2 lets a connection stand idle for as long as it answers pings.
     pub first_request_within: Duration,
+    /// A handshake that takes longer is given up.
+    pub handshake_max: Duration,
 }
 
 /// Whether a connection was ever used. It is in the extensions of each request.
@@ -58,15 +73,6 @@ impl FirstRequest {
     fn is_awaited(&self) -> bool {
         !self.0.load(Ordering::Relaxed)
     }
-}
-
-/// What each request knows of its connection.
-#[derive(Clone, Debug)]
-pub(super) struct ConnectInfo {
-    /// Addresses.
-    pub(super) tcp: TcpConnectInfo,
-    /// To be told that there is a request.
-    pub(super) first_request: FirstRequest,
 }
 
 /// Takes the address.
@@ -87,24 +93,62 @@ pub(super) fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 /// breaks every one of them.
 pub(super) fn accept(
     listener: TcpListener,
+    tls: Option<Tls>,
     limits: Limits,
     open: watch::Sender<usize>,
     drop_all: CancellationToken,
 ) -> impl Stream<Item = io::Result<Connection>> {
     let addresses = Addresses::new(limits.per_address_max);
     async_stream::stream! {
+        let mut handshakes = JoinSet::new();
         loop {
-            match listener.accept().await {
+            let accepted = tokio::select! {
+                accepted = listener.accept() => accepted,
+                Some(done) = handshakes.join_next() => {
+                    if let Ok(Some(connection)) = done {
+                        yield Ok(connection);
+                    }
+                    continue;
+                }
+            };
+            match accepted {
                 Ok((_, peer)) if *open.borrow() >= limits.connections_max => {
                     tracing::debug!(%peer, ?limits, "connection refused");
                 }
-                Ok((tcp, peer)) => match addresses.enter(peer.ip()) {
-                    Some(entered) => {
-                        let counted = Counted::new(&open, entered);
-                        yield Connection::new(tcp, limits, counted, &drop_all);
+                Ok((_, peer)) if handshakes.len() >= HANDSHAKES_MAX => {
+                    tracing::debug!(%peer, HANDSHAKES_MAX, "connection refused");
+                }
+                Ok((tcp, peer)) => {
+                    let Some(entered) = addresses.enter(peer.ip()) else {
+                        tracing::debug!(%peer, ?limits, "connection refused: too many from there");
+                        continue;
+                    };
+                    let counted = Counted::new(&open, entered);
+                    match &tls {
+                        None => {
+                            let wire = Wire::Plain(tcp);
+                            yield Connection::new(wire, None, counted, limits, &drop_all);
+                        }
+                        Some(tls) => {
+                            let acceptor = TlsAcceptor::from(tls.current());
+                            let drop_all = drop_all.clone();
+                            let handshake = async move {
+                                let shaken = shake(acceptor, tcp, limits.handshake_max);
+                                let shaken = drop_all.run_until_cancelled(shaken).await?;
+                                let connection = shaken.and_then(|(tls, certificate)| {
+                                    let wire = Wire::Tls(Box::new(tls));
+                                    Connection::new(wire, certificate, counted, limits, &drop_all)
+                                });
+                                connection
+                                    .inspect_err(
+                                        |error| tracing::debug!(%peer, %error, "no handshake"),
+                                    )
+                                    .ok()
+                            };
+                            handshakes.spawn(handshake);
+                        }
                     }
-                    None => tracing::debug!(%peer, ?limits, "connection refused: too many from there"),
-                },
+                }
                 Err(error) => {
                     tracing::warn!(%error, "accepting a connection failed");
                     tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -112,6 +156,18 @@ pub(super) fn accept(
             }
         }
     }
+}
+
+/// Makes TLS of a connection, and reads who is at its other end.
+async fn shake(
+    acceptor: TlsAcceptor,
+    tcp: TcpStream,
+    time: Duration,
+) -> io::Result<(TlsStream<TcpStream>, Option<ClientCertificate>)> {
+    let tls = timeout(time, acceptor.accept(tcp)).await.map_err(|_| io::ErrorKind::TimedOut)??;
+    let first = tls.get_ref().1.peer_certificates().and_then(|chain| chain.first());
+    let certificate = first.map(ClientCertificate::parse).transpose().map_err(io::Error::other)?;
+    Ok((tls, certificate))
 }
 
 /// One connection of those that are open.
@@ -137,7 +193,8 @@ impl Drop for Counted {
 /// A connection that is counted until it is dropped.
 #[derive(Debug)]
 pub(super) struct Connection {
-    tcp: TcpStream,
+    wire: Wire,
+    certificate: Option<Arc<ClientCertificate>>,
     first_request: FirstRequest,
     /// Until the first request comes.
     patience: Option<Pin<Box<Sleep>>>,
@@ -148,20 +205,96 @@ pub(super) struct Connection {
 
 impl Connection {
     fn new(
-        tcp: TcpStream,
-        limits: Limits,
+        wire: Wire,
+        certificate: Option<ClientCertificate>,
         counted: Counted,
+        limits: Limits,
         drop_all: &CancellationToken,
     ) -> io::Result<Self> {
-        tcp.set_nodelay(true)?;
+        wire.tcp().set_nodelay(true)?;
         Ok(Self {
-            tcp,
+            wire,
+            certificate: certificate.map(Arc::new),
             first_request: FirstRequest::default(),
             patience: Some(Box::pin(tokio::time::sleep(limits.first_request_within))),
             dropped: drop_all.clone(),
             until_dropped: Box::pin(drop_all.clone().cancelled_owned()),
             _counted: counted,
         })
+    }
+}
+
+/// What bytes go through.
+#[derive(Debug)]
+enum Wire {
+    Plain(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+impl Wire {
+    fn tcp(&self) -> &TcpStream {
+        match self {
+            Self::Plain(tcp) => tcp,
+            Self::Tls(tls) => tls.get_ref().0,
+        }
+    }
+}
+
+impl AsyncRead for Wire {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(tcp) => Pin::new(tcp).poll_read(cx, buf),
+            Self::Tls(tls) => Pin::new(tls).poll_read(cx, buf),
+        }
+    }
+}
+
+impl AsyncWrite for Wire {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Plain(tcp) => Pin::new(tcp).poll_write(cx, buf),
+            Self::Tls(tls) => Pin::new(tls).poll_write(cx, buf),
+        }
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Plain(tcp) => Pin::new(tcp).poll_write_vectored(cx, bufs),
+            Self::Tls(tls) => Pin::new(tls).poll_write_vectored(cx, bufs),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        match self {
+            Self::Plain(tcp) => tcp.is_write_vectored(),
+            Self::Tls(tls) => tls.is_write_vectored(),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(tcp) => Pin::new(tcp).poll_flush(cx),
+            Self::Tls(tls) => Pin::new(tls).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(tcp) => Pin::new(tcp).poll_shutdown(cx),
+            Self::Tls(tls) => Pin::new(tls).poll_shutdown(cx),
+        }
     }
 }
 
@@ -186,7 +319,7 @@ impl AsyncRead for Connection {
             }
             self.patience = None;
         }
-        Pin::new(&mut self.tcp).poll_read(cx, buf)
+        Pin::new(&mut self.wire).poll_read(cx, buf)
     }
 }
 
@@ -199,7 +332,7 @@ impl AsyncWrite for Connection {
         if self.dropped.is_cancelled() {
             return Poll::Ready(Err(dropped()));
         }
-        Pin::new(&mut self.tcp).poll_write(cx, buf)
+        Pin::new(&mut self.wire).poll_write(cx, buf)
     }
 
     fn poll_write_vectored(
@@ -210,27 +343,41 @@ impl AsyncWrite for Connection {
         if self.dropped.is_cancelled() {
             return Poll::Ready(Err(dropped()));
         }
-        Pin::new(&mut self.tcp).poll_write_vectored(cx, bufs)
+        Pin::new(&mut self.wire).poll_write_vectored(cx, bufs)
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.tcp.is_write_vectored()
+        self.wire.is_write_vectored()
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.tcp).poll_flush(cx)
+        Pin::new(&mut self.wire).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.tcp).poll_shutdown(cx)
+        Pin::new(&mut self.wire).poll_shutdown(cx)
     }
 }
 
+/// Who is at the other end of a connection. It is in the extensions of every request.
+#[derive(Clone, Debug)]
+pub(super) struct Peer {
+    pub(super) tcp: TcpConnectInfo,
+    /// None without TLS, or if none was brought.
+    pub(super) certificate: Option<Arc<ClientCertificate>>,
+    /// To be told that there is a request.
+    pub(super) first_request: FirstRequest,
+}
+
 impl Connected for Connection {
-    type ConnectInfo = ConnectInfo;
+    type ConnectInfo = Peer;
 
     fn connect_info(&self) -> Self::ConnectInfo {
-        ConnectInfo { tcp: self.tcp.connect_info(), first_request: self.first_request.clone() }
+        Peer {
+            tcp: self.wire.tcp().connect_info(),
+            certificate: self.certificate.clone(),
+            first_request: self.first_request.clone(),
+        }
     }
 }
 
@@ -246,6 +393,7 @@ mod tests {
         connections_max: 8,
         per_address_max: 8,
         first_request_within: Duration::from_secs(60),
+        handshake_max: Duration::from_secs(60),
     };
 
     #[tokio::test]
@@ -255,6 +403,7 @@ mod tests {
         let open = watch::Sender::new(0);
         let mut incoming = Box::pin(accept(
             listener,
+            None,
             Limits { connections_max: 1, ..LIMITS },
             open.clone(),
             CancellationToken::new(),
@@ -287,7 +436,7 @@ mod tests {
         let address = listener.local_addr().unwrap();
         let drop_all = CancellationToken::new();
         let mut incoming =
-            Box::pin(accept(listener, LIMITS, watch::Sender::new(0), drop_all.clone()));
+            Box::pin(accept(listener, None, LIMITS, watch::Sender::new(0), drop_all.clone()));
         let mut client = TcpStream::connect(address).await.unwrap();
         let mut served = incoming.next().await.unwrap().unwrap();
         client.write_all(b"x").await.unwrap();
@@ -309,7 +458,7 @@ mod tests {
         let listener = listen(LOCALHOST).unwrap();
         let address = listener.local_addr().unwrap();
         let (open, drop_all) = (watch::Sender::new(0), CancellationToken::new());
-        let mut incoming = Box::pin(accept(listener, AT_ONCE, open, drop_all));
+        let mut incoming = Box::pin(accept(listener, None, AT_ONCE, open, drop_all));
         let mut client = TcpStream::connect(address).await.unwrap();
         client.write_all(b"PRI * HTTP/2.0\r\n").await.unwrap();
         let mut served = incoming.next().await.unwrap().unwrap();
@@ -322,7 +471,7 @@ mod tests {
         let listener = listen(LOCALHOST).unwrap();
         let address = listener.local_addr().unwrap();
         let (open, drop_all) = (watch::Sender::new(0), CancellationToken::new());
-        let mut incoming = Box::pin(accept(listener, AT_ONCE, open, drop_all));
+        let mut incoming = Box::pin(accept(listener, None, AT_ONCE, open, drop_all));
         let mut client = TcpStream::connect(address).await.unwrap();
         let mut served = incoming.next().await.unwrap().unwrap();
         served.connect_info().first_request.came();

@@ -64,6 +64,7 @@ pub(super) fn routes(delivery: Delivery) -> Router {
         .allow_origin(AllowOrigin::list(origins))
         .allow_methods([Method::GET, Method::POST])
         .allow_headers([
+            header::AUTHORIZATION,
             header::CONTENT_TYPE,
             header::IF_NONE_MATCH,
             header::CACHE_CONTROL,

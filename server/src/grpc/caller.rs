@@ -1,80 +1,38 @@
-//! Who calls, as the metadata of the call says.
+//! Who calls, as the engine knows them.
 //!
-//! Until the server authenticates callers itself it believes two keys, which is why it binds
-//! loopback addresses only. What they say is passed on as a value; nothing below reads metadata.
+//! What stands before the services has authenticated the caller and put an [`Identity`] into the
+//! extensions. Without one, the two keys of metadata are read that are believed on loopback; where they
+//! are not believed they have been taken away.
 
+use crate::access::identity::{Identity, trusting};
 use phasegate_api::convert::Violation;
-use phasegate_engine::{
-    command::Caller,
-    id::{Group, Principal},
-};
-use tonic::metadata::MetadataMap;
+use phasegate_engine::{command::Caller, id::Principal};
+use tonic::{Extensions, metadata::MetadataMap};
 
-/// The key of the principal.
-pub const PRINCIPAL: &str = "phasegate-principal";
-/// The key of their groups, comma-separated; may come more than once.
-pub const GROUPS: &str = "phasegate-groups";
-/// The principal of a call without the key.
-pub const ANONYMOUS: &str = "anonymous";
-
-/// Longest principal. A subject of an identity provider (issuer and id) fits.
-const PRINCIPAL_BYTES_MAX: usize = 256;
-/// Longest group.
-const GROUP_BYTES_MAX: usize = 128;
-/// Most groups. With their lengths this stays inside the header list of 8 KiB that is accepted.
-const GROUPS_MAX: usize = 100;
+pub use crate::access::identity::trusting::{ANONYMOUS, GROUPS, PRINCIPAL};
 
 /// Reads the caller, or says what is wrong, with paths that begin with `metadata`.
-pub fn caller(metadata: &MetadataMap) -> Result<Caller, Vec<Violation>> {
-    match (principal(metadata), groups(metadata)) {
-        (Ok(principal), Ok(groups)) => Ok(Caller { principal, groups }),
-        (principal, groups) => Err(principal.err().into_iter().chain(groups.err()).collect()),
+pub fn caller(extensions: &Extensions, metadata: &MetadataMap) -> Result<Caller, Vec<Violation>> {
+    if let Some(Identity { principal, groups, .. }) = extensions.get() {
+        return Ok(Caller { principal: principal.clone(), groups: groups.clone() });
     }
-}
-
-fn principal(metadata: &MetadataMap) -> Result<Principal, Violation> {
-    let mut values = metadata.get_all(PRINCIPAL).iter();
-    let Some(value) = values.next() else { return Ok(Principal::new(ANONYMOUS)) };
-    if values.next().is_some() {
-        return Err(violation(PRINCIPAL, "must come once"));
-    }
-    let text = value.to_str().map_err(|_| violation(PRINCIPAL, "must be printable ASCII"))?;
-    match text.len() {
-        // An empty one is more likely a proxy that is set up wrongly than nobody.
-        0 => Err(violation(PRINCIPAL, "must not be empty; leave it out instead")),
-        1..=PRINCIPAL_BYTES_MAX => Ok(Principal::new(text)),
-        _ => Err(violation(PRINCIPAL, format!("must have at most {PRINCIPAL_BYTES_MAX} bytes"))),
-    }
-}
-
-fn groups(metadata: &MetadataMap) -> Result<Vec<Group>, Violation> {
-    let mut groups = Vec::new();
-    for value in metadata.get_all(GROUPS) {
-        let text = value.to_str().map_err(|_| violation(GROUPS, "must be printable ASCII"))?;
-        for group in text.split(',').map(str::trim).filter(|group| !group.is_empty()) {
-            if group.len() > GROUP_BYTES_MAX {
-                let problem = format!("each must have at most {GROUP_BYTES_MAX} bytes");
-                return Err(violation(GROUPS, problem));
-            }
-            let group = Group::new(group);
-            if !groups.contains(&group) {
-                groups.push(group);
-            }
-        }
-    }
-    if groups.len() > GROUPS_MAX {
-        return Err(violation(GROUPS, format!("must be at most {GROUPS_MAX}")));
-    }
-    Ok(groups)
-}
-
-fn violation(key: &str, description: impl Into<String>) -> Violation {
-    Violation { field: format!("metadata.{key}"), description: description.into() }
+    let believed = trusting::read(metadata.as_ref()).map_err(|wrong| {
+        let violation = |wrong: trusting::Wrong| Violation {
+            field: format!("metadata.{}", wrong.key),
+            description: wrong.problem,
+        };
+        wrong.into_iter().map(violation).collect::<Vec<_>>()
+    })?;
+    Ok(match believed {
+        Some(Identity { principal, groups, .. }) => Caller { principal, groups },
+        None => Caller { principal: Principal::new(ANONYMOUS), groups: Vec::new() },
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use phasegate_engine::id::Group;
     use tonic::metadata::MetadataValue;
 
     fn check(pairs: &[(&'static str, &str)]) -> Result<(String, Vec<String>), Vec<String>> {
@@ -84,7 +42,7 @@ mod tests {
             metadata.append(*key, value);
         }
         let texts = |groups: Vec<Group>| groups.iter().map(Group::to_string).collect();
-        caller(&metadata)
+        caller(&Extensions::new(), &metadata)
             .map(|caller| (caller.principal.to_string(), texts(caller.groups)))
             .map_err(|violations| violations.into_iter().map(|v| v.field).collect())
     }
@@ -114,5 +72,16 @@ mod tests {
         assert_eq!(check(&[(GROUPS, &many.join(","))]), groups);
         let both = [(PRINCIPAL, ""), (GROUPS, "ü")];
         assert_eq!(check(&both).map_err(|fields| fields.len()), Err(2));
+    }
+
+    #[test]
+    fn who_is_authenticated_is_not_who_the_metadata_says() {
+        let mut metadata = MetadataMap::new();
+        metadata.insert(PRINCIPAL, MetadataValue::from_static("root"));
+        let identity = trusting::read(metadata.as_ref()).unwrap().unwrap();
+        let mut extensions = Extensions::new();
+        extensions.insert(Identity { principal: Principal::new("corp:u-1"), ..identity });
+        let found = caller(&extensions, &metadata).unwrap();
+        assert_eq!(found.principal, Principal::new("corp:u-1"));
     }
 }

@@ -62,7 +62,7 @@ pub(super) async fn submit<R: Repeatable>(
     parse: impl FnOnce(R) -> Result<Parsed, Rejected>,
 ) -> Result<Done, Status> {
     let driver = api.driver()?;
-    let caller = caller(request.metadata());
+    let caller = caller(request.extensions(), request.metadata());
     let mut message = request.into_inner();
     let payload = payload(&mut message);
     let (caller, parsed) = status::both(caller, parse(message))?;

@@ -26,7 +26,7 @@ use std::{
     task::{Context, Poll},
 };
 use tonic::{
-    Request, Response, Status,
+    Extensions, Request, Response, Status,
     body::Body,
     metadata::MetadataMap,
     server::{Grpc, NamedService, ServerStreamingService},
@@ -43,9 +43,9 @@ impl Api {
         request: Request<WatchReleaseRequest>,
     ) -> Result<Frames<ReleaseFrame>, Status> {
         let backend = self.backend()?;
-        let (metadata, _, message) = request.into_parts();
+        let (metadata, extensions, message) = request.into_parts();
         let asked = convert::watch_release(message);
-        let (asked, watcher) = watcher(&metadata, asked, |asked| {
+        let (asked, watcher) = watcher(&metadata, &extensions, asked, |asked| {
             (asked.resume_after, std::mem::take(&mut asked.store_id))
         })?;
         let items = backend.watches.release(watcher, asked.release);
@@ -63,9 +63,9 @@ impl Api {
         request: Request<WatchReleasesRequest>,
     ) -> Result<Frames<ReleasesFrame>, Status> {
         let backend = self.backend()?;
-        let (metadata, _, message) = request.into_parts();
+        let (metadata, extensions, message) = request.into_parts();
         let asked = convert::watch_releases(message);
-        let (asked, watcher) = watcher(&metadata, asked, |asked| {
+        let (asked, watcher) = watcher(&metadata, &extensions, asked, |asked| {
             (asked.resume_after, std::mem::take(&mut asked.store_id))
         })?;
         let items = backend.watches.releases(watcher, Matching(asked.filter));
@@ -81,10 +81,11 @@ impl Api {
 /// Who watches and from where, or everything that is wrong with the request.
 fn watcher<T>(
     metadata: &MetadataMap,
+    extensions: &Extensions,
     asked: Result<T, convert::Rejected>,
     resume: impl FnOnce(&mut T) -> (Option<Revision>, Option<String>),
 ) -> Result<(T, Watcher), Status> {
-    let (caller, mut asked) = status::both(caller(metadata), asked)?;
+    let (caller, mut asked) = status::both(caller(extensions, metadata), asked)?;
     let (resume_after, store_id) = resume(&mut asked);
     let time_left = timeout(metadata.as_ref());
     let watcher = Watcher { principal: caller.principal, resume_after, store_id, time_left };

@@ -3,15 +3,22 @@
 //! A page that a browser can reach is reached by other sites' scripts too. So the host has to be one
 //! of ours (a name that an attacker points at loopback is not), and what changes something has to
 //! come from our own pages.
+//!
+//! With an authenticator every page but the login is for who is known: by a session, or by a credential
+//! that the request itself brings.
 
-use super::{Site, refused};
+use super::{Guard, Site, login, refused, session::Session};
+use crate::access::identity::{
+    Authenticate as _, ClientCertificate, Credentials, Identity, Unauthenticated,
+};
 use axum::{
     extract::{Request, State},
     middleware::Next,
     response::{IntoResponse as _, Response},
 };
+use cookie::Cookie;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
-use std::net::IpAddr;
+use std::{net::IpAddr, sync::Arc};
 
 /// The names of headers that `http` has no constant for.
 const SEC_FETCH_SITE: &str = "sec-fetch-site";
@@ -32,12 +39,16 @@ const ALWAYS: [(HeaderName, &str); 7] = [
 ];
 
 /// Lets a request in, or says why not.
-pub(super) async fn keep(State(site): State<Site>, request: Request, next: Next) -> Response {
+pub(super) async fn keep(State(site): State<Site>, mut request: Request, next: Next) -> Response {
     // HTTP/2 has the host in the address.
     let host = request.uri().authority().map(|authority| authority.as_str());
     let host = host.or_else(|| text(request.headers(), header::HOST.as_str()));
-    let mut response = match judge(request.method(), host, request.headers(), &site.hosts) {
-        Ok(()) => next.run(request).await,
+    let judged = judge(request.method(), host, request.headers(), &site.all_hosts());
+    let mut response = match judged {
+        Ok(()) => match site.guard.as_ref().map_or(Ok(()), |guard| identify(guard, &mut request)) {
+            Ok(()) => next.run(request).await,
+            Err(response) => *response,
+        },
         Err(why) => refused::page(StatusCode::FORBIDDEN, "Refused", why).into_response(),
     };
     let headers = response.headers_mut();
@@ -46,6 +57,69 @@ pub(super) async fn keep(State(site): State<Site>, request: Request, next: Next)
     }
     headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     response
+}
+
+/// What is for everybody: the way in, and what pages look like.
+fn is_open(path: &str) -> bool {
+    path == "/login" || path.starts_with("/login/") || path.starts_with("/assets/")
+}
+
+/// Puts who asks into the extensions of the request, or leads them to the login.
+fn identify(guard: &Guard, request: &mut Request) -> Result<(), Box<Response>> {
+    let path = request.uri().path().to_owned();
+    if is_open(&path) {
+        return Ok(());
+    }
+    let id = guard.jar().session(request.headers());
+    if let Some(session) = id.and_then(|id| guard.sessions.find(&id, &guard.authenticator)) {
+        request.extensions_mut().insert(session.identity.clone());
+        request.extensions_mut().insert::<Arc<Session>>(session);
+        return Ok(());
+    }
+    let certificate = request.extensions().get::<Arc<ClientCertificate>>().map(AsRef::as_ref);
+    let credentials = Credentials { headers: request.headers(), certificate };
+    match guard.authenticator.authenticate(&credentials) {
+        Ok(Some(identity)) => {
+            request.extensions_mut().insert::<Identity>(identity);
+            Ok(())
+        }
+        Ok(None) => Err(Box::new(outside(request, &path))),
+        Err(error) => {
+            tracing::debug!(%error, path, "unauthenticated");
+            let text = format!("{}.", Unauthenticated::TEXT);
+            let page = refused::page(StatusCode::UNAUTHORIZED, "Refused", &text);
+            Err(Box::new(page.into_response()))
+        }
+    }
+}
+
+/// What is answered to who is not known.
+fn outside(request: &Request, path: &str) -> Response {
+    if path.starts_with("/live/") {
+        // A browser that gets an error from a stream knows nothing of it; this says what to do.
+        let stream = [(header::CONTENT_TYPE, "text/event-stream")];
+        return (stream, "retry: 10000\nevent: login\ndata: {}\n\n").into_response();
+    }
+    let is_look = request.method() == Method::GET || request.method() == Method::HEAD;
+    if !is_look || request.headers().contains_key(super::action::FRAGMENT) {
+        let text = "You are not signed in, or not any more.";
+        return refused::page(StatusCode::UNAUTHORIZED, "Sign in", text).into_response();
+    }
+    let address = request.uri().path_and_query().map_or("/", |address| address.as_str());
+    // After a link of another site the cookie may be there and was not sent.
+    if text(request.headers(), SEC_FETCH_SITE) == Some("cross-site") {
+        return login::onwards(address);
+    }
+    login::lead(address)
+}
+
+/// The value of a cookie.
+pub(super) fn cookie(headers: &HeaderMap, name: &str) -> Option<String> {
+    let values =
+        headers.get_all(header::COOKIE).into_iter().filter_map(|value| value.to_str().ok());
+    let mut cookies = values.flat_map(|text| Cookie::split_parse_encoded(text.to_owned()));
+    let found = cookies.find_map(|cookie| cookie.ok().filter(|cookie| cookie.name() == name))?;
+    Some(found.value().to_owned()).filter(|value| !value.is_empty())
 }
 
 fn judge(

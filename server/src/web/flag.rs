@@ -248,8 +248,9 @@ pub(super) async fn kill_dialog(
     State(site): State<Site>,
     Path(id): Path<String>,
     headers: HeaderMap,
+    viewer: Viewer,
 ) -> Response {
-    dialog(&site, &id, Switch::Kill, &headers, None)
+    dialog(&site, &id, Switch::Kill, (&headers, viewer), None)
 }
 
 /// The dialog that lifts it.
@@ -257,8 +258,9 @@ pub(super) async fn revive_dialog(
     State(site): State<Site>,
     Path(id): Path<String>,
     headers: HeaderMap,
+    viewer: Viewer,
 ) -> Response {
-    dialog(&site, &id, Switch::Revive, &headers, None)
+    dialog(&site, &id, Switch::Revive, (&headers, viewer), None)
 }
 
 /// Engages it.
@@ -266,9 +268,10 @@ pub(super) async fn kill(
     State(site): State<Site>,
     Path(id): Path<String>,
     headers: HeaderMap,
+    viewer: Viewer,
     Form(fields): Form<Fields>,
 ) -> Response {
-    turn(&site, &id, Switch::Kill, &headers, fields).await
+    turn(&site, &id, Switch::Kill, (&headers, viewer), fields).await
 }
 
 /// Lifts it.
@@ -276,16 +279,17 @@ pub(super) async fn revive(
     State(site): State<Site>,
     Path(id): Path<String>,
     headers: HeaderMap,
+    viewer: Viewer,
     Form(fields): Form<Fields>,
 ) -> Response {
-    turn(&site, &id, Switch::Revive, &headers, fields).await
+    turn(&site, &id, Switch::Revive, (&headers, viewer), fields).await
 }
 
 async fn turn(
     site: &Site,
     id: &str,
     switch: Switch,
-    headers: &HeaderMap,
+    (headers, viewer): (&HeaderMap, Viewer),
     fields: Fields,
 ) -> Response {
     let request = v1::SetKillSwitchRequest {
@@ -294,10 +298,10 @@ async fn turn(
         reason: fields.reason,
         engaged: Some(switch == Switch::Kill),
     };
-    match site.api.set_kill_switch(Viewer::of(headers).request(request)).await {
+    match site.api.set_kill_switch(viewer.request(request)).await {
         Ok(_) if headers.contains_key(FRAGMENT) => StatusCode::NO_CONTENT.into_response(),
         Ok(_) => Redirect::to(&format!("/flags/{id}")).into_response(),
-        Err(refusal) => dialog(site, id, switch, headers, Some(&refusal)),
+        Err(refusal) => dialog(site, id, switch, (headers, viewer), Some(&refusal)),
     }
 }
 
@@ -305,10 +309,10 @@ fn dialog(
     site: &Site,
     id: &str,
     switch: Switch,
-    headers: &HeaderMap,
+    (headers, viewer): (&HeaderMap, Viewer),
     refusal: Option<&Status>,
 ) -> Response {
-    let shown = Moment::now(site, Viewer::of(headers)).and_then(|moment| {
+    let shown = Moment::now(site, viewer).and_then(|moment| {
         let flag = find(&moment, id)?;
         if headers.contains_key(FRAGMENT) {
             return Ok(dialog_content(flag, switch, refusal, Place::Dialog));

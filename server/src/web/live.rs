@@ -5,7 +5,8 @@
 //! last one. What every step was is in the event log, which is one of the regions.
 //!
 //! `regions` carries `{now, version, title, regions: [{id, hash, html}]}`, `clock` carries `{now}`, and
-//! `gone` carries `{text}`: what is looked at is not there any more, and nothing follows.
+//! `gone` carries `{text}`: what is looked at is not there any more, and nothing follows. `login` is for
+//! who is not signed in any more.
 
 use super::{
     Site,
@@ -22,7 +23,7 @@ use axum::{
     },
 };
 use futures_util::Stream;
-use http::{HeaderMap, StatusCode};
+use http::StatusCode;
 use phasegate_engine::time::Timestamp;
 use serde::Serialize;
 use std::{collections::BTreeMap, convert::Infallible, pin::pin, time::Duration};
@@ -79,7 +80,7 @@ pub(super) async fn stream(
     State(site): State<Site>,
     Path(path): Path<String>,
     RawQuery(query): RawQuery,
-    headers: HeaderMap,
+    viewer: Viewer,
 ) -> Response {
     let Some(view) = View::parse(&path, query.as_deref()) else {
         return refused::no_such_page().await.into_response();
@@ -94,7 +95,6 @@ pub(super) async fn stream(
         let text = "Too many pages are open; this one does not follow by itself.";
         return refused::page(StatusCode::TOO_MANY_REQUESTS, "Too many", text).into_response();
     };
-    let viewer = Viewer::of(&headers);
     let first = match Moment::now(&site, viewer) {
         Ok(moment) => moment,
         Err(refusal) => return refused::of_api(&refusal),
@@ -117,6 +117,8 @@ fn events(
         let mut seen = None;
         let (mut clock, mut spoke) = (Timestamp::EPOCH, Instant::now());
         let mut over = pin!(sleep(LIFETIME));
+        let watched = viewer.clone();
+        let mut signed_out = pin!(watched.over());
         let draining = site.api.draining();
         yield Ok(Event::default().retry(RETRY).comment("live"));
         loop {
@@ -164,6 +166,8 @@ fn events(
                         }
                     }
                     () = &mut over => return,
+                    // The browser comes back, and is told to sign in.
+                    () = &mut signed_out => return,
                     () = draining.cancelled() => return,
                 }
             }
@@ -213,6 +217,7 @@ mod tests {
         watch::{self, Watches},
     };
     use futures_util::StreamExt as _;
+    use http::HeaderMap;
     use phasegate_engine::targeting::Bucketing;
     use std::sync::Arc;
 
@@ -232,7 +237,8 @@ mod tests {
     async fn events_of(site: &Site, path: &str, count: usize) -> Vec<(String, Duration)> {
         let began = Instant::now();
         let (path, query) = (Path(path.to_owned()), RawQuery(None));
-        let response = stream(State(site.clone()), path, query, HeaderMap::new()).await;
+        let response =
+            stream(State(site.clone()), path, query, Viewer::of(&HeaderMap::new())).await;
         assert_eq!(response.status(), StatusCode::OK);
         let mut body = response.into_body().into_data_stream();
         let mut events = Vec::new();

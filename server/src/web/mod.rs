@@ -10,6 +10,7 @@
 //! | `GET`, `POST /flags/{id}/kill`, `/revive`, `/release` | the kill switch; triggering a release |
 //! | `GET /pipelines`, `/pipelines/{id}` | pipelines |
 //! | `GET`, `POST /caller` | as whom one acts |
+//! | `GET`, `POST /login`, `GET /login/...`, `POST /logout` | signing in and out, if callers are authenticated |
 //! | `GET /live/...` | any of the pages above as a stream of server-sent events |
 //! | `GET /assets/...` | the style, the script, the icon |
 //!
@@ -21,8 +22,8 @@
 //! Everything works as plain pages and forms; the script adds live updates and dialogs. Nothing is
 //! fetched from elsewhere, nothing is inline, and everything is escaped by its template.
 //!
-//! What is deliberately absent: authentication (see `viewer`), editing of pipelines, and any rule
-//! about releases.
+//! What is deliberately absent: who is to be believed (see [`access`](crate::access)), editing of
+//! pipelines, and any rule about releases.
 
 mod action;
 mod assets;
@@ -31,23 +32,30 @@ mod door;
 mod flag;
 mod flags;
 mod live;
+mod login;
 mod page;
 mod paging;
 mod pipelines;
 mod refused;
 mod release;
 mod releases;
+mod session;
 mod time;
 mod trigger;
 mod viewer;
 mod why;
 mod words;
 
-use crate::{delivery::Delivery, grpc::Api};
+use crate::{access::identity::Authenticator, delivery::Delivery, grpc::Api};
 use axum::{
-    Router, extract::DefaultBodyLimit, middleware::from_fn_with_state, response::Redirect,
-    routing::get,
+    Router,
+    extract::DefaultBodyLimit,
+    middleware::from_fn_with_state,
+    response::Redirect,
+    routing::{get, post},
 };
+use login::Jar;
+use session::Sessions;
 use std::sync::Arc;
 use tokio::sync::Semaphore;
 
@@ -65,13 +73,54 @@ pub struct Site {
     /// Names that the page answers to besides loopback ones.
     hosts: Arc<[String]>,
     streams: Arc<Semaphore>,
+    guard: Option<Guard>,
+}
+
+/// What stands before the pages when callers are authenticated.
+#[derive(Clone, Debug)]
+struct Guard {
+    authenticator: Arc<Authenticator>,
+    sessions: Sessions,
+    scheme: Scheme,
+}
+
+impl Guard {
+    /// Which cookies browsers are to hold. A proxy may do the TLS.
+    fn jar(&self) -> Jar {
+        let by_proxy =
+            || self.authenticator.public_urls().iter().any(|url| url.starts_with("https://"));
+        if self.scheme == Scheme::Https || by_proxy() { Jar::Host } else { Jar::Plain }
+    }
+}
+
+/// How browsers reach the page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scheme {
+    /// In plain text, on this machine.
+    Http,
+    /// Over TLS.
+    Https,
 }
 
 impl Site {
     /// A site over an API, which may not be open yet, and over what applications have of it.
     pub fn new(delivery: Delivery, hosts: &[String]) -> Self {
         let streams = Arc::new(Semaphore::new(STREAMS_MAX));
-        Self { api: delivery.api().clone(), delivery, hosts: hosts.into(), streams }
+        Self { api: delivery.api().clone(), delivery, hosts: hosts.into(), streams, guard: None }
+    }
+
+    /// With a login before every page.
+    #[must_use]
+    pub fn with_login(mut self, authenticator: Arc<Authenticator>, scheme: Scheme) -> Self {
+        self.guard = Some(Guard { authenticator, sessions: Sessions::default(), scheme });
+        self
+    }
+
+    /// The names that the page answers to: those that were named, and those that issuers lead back to.
+    fn all_hosts(&self) -> Vec<String> {
+        let urls = self.guard.iter().flat_map(|guard| guard.authenticator.public_urls());
+        let names = urls.filter_map(|url| Some(url.parse::<http::Uri>().ok()?.host()?.to_owned()));
+        self.hosts.iter().cloned().chain(names).collect()
     }
 
     /// All pages.
@@ -89,6 +138,10 @@ impl Site {
             .route("/pipelines", get(page::show))
             .route("/pipelines/{id}", get(page::show))
             .route("/caller", get(viewer::form).post(viewer::act))
+            .route("/login", get(login::form).post(login::act))
+            .route("/login/start", get(login::start))
+            .route("/login/callback", get(login::callback))
+            .route("/logout", post(login::logout))
             .route("/live/{*page}", get(live::stream))
             .route("/assets/{name}", get(assets::serve))
             .fallback(refused::no_such_page)

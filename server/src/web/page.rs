@@ -10,7 +10,7 @@ use axum::{
     extract::State as Extract,
     response::{Html, IntoResponse as _, Response},
 };
-use http::{HeaderMap, Uri};
+use http::Uri;
 use maud::{DOCTYPE, Markup, html};
 use phasegate_engine::{
     State,
@@ -142,11 +142,11 @@ fn parsed<T: Default + serde::de::DeserializeOwned>(uri: &Uri) -> T {
 }
 
 /// Shows a page.
-pub(super) async fn show(Extract(site): Extract<Site>, uri: Uri, headers: HeaderMap) -> Response {
+pub(super) async fn show(Extract(site): Extract<Site>, uri: Uri, viewer: Viewer) -> Response {
     let Some(view) = View::parse(uri.path(), uri.query()) else {
         return refused::no_such_page().await.into_response();
     };
-    match shown(&site, &view, Viewer::of(&headers), &uri).await {
+    match shown(&site, &view, viewer, &uri).await {
         Ok(page) => Html(page.into_string()).into_response(),
         Err(refusal) => refused::of_api(&refusal),
     }
@@ -249,7 +249,9 @@ fn who_and_when(moment: &Moment) -> Markup {
         a.viewer href="/caller" {
             @match moment.viewer.known {
                 Known::NotAtAll => { "Acting as nobody" }
-                Known::ByCookie | Known::ByProxy => { "Acting as " strong { (moment.viewer.caller.principal) } }
+                Known::ByCookie | Known::ByProxy | Known::Authenticated => {
+                    "Acting as " strong { (moment.viewer.caller.principal) }
+                }
             }
         }
     }

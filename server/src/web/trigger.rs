@@ -12,7 +12,7 @@ use axum::{
     extract::{Path, State},
     response::{Html, IntoResponse as _, Redirect, Response},
 };
-use http::{HeaderMap, StatusCode};
+use http::StatusCode;
 use maud::{Markup, html};
 use phasegate_api::{
     convert,
@@ -73,9 +73,9 @@ enum Problem {
 pub(super) async fn form(
     State(site): State<Site>,
     Path(id): Path<String>,
-    headers: HeaderMap,
+    viewer: Viewer,
 ) -> Response {
-    let shown = Moment::now(&site, Viewer::of(&headers)).and_then(|moment| {
+    let shown = Moment::now(&site, viewer).and_then(|moment| {
         let flag = flag::find(&moment, &id)?;
         let fields = Fields {
             answers: settled(flag),
@@ -114,7 +114,7 @@ fn settled(flag: &Flag) -> String {
 pub(super) async fn act(
     State(site): State<Site>,
     Path(id): Path<String>,
-    headers: HeaderMap,
+    viewer: Viewer,
     form: Result<Form<Fields>, axum::extract::rejection::FormRejection>,
 ) -> Response {
     let fields = match form {
@@ -124,7 +124,7 @@ pub(super) async fn act(
             return refused::page(rejection.status(), "Refused", &text).into_response();
         }
     };
-    match step(&site, &id, Viewer::of(&headers), &fields).await {
+    match step(&site, &id, viewer, &fields).await {
         Ok(response) => response,
         Err(refusal) => refused::of_api(&refusal),
     }

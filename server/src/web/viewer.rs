@@ -1,25 +1,33 @@
 //! Who looks, and as whom they act.
 //!
-//! The server does not authenticate callers yet: it believes what they say, which is why it listens
-//! on loopback only. A proxy that authenticates says it in the two keys that gRPC calls carry as
-//! metadata; without a proxy a viewer names themself, in a form that keeps it in a cookie.
+//! With an authentication file it is who the door has let in. Without one the server believes what
+//! callers say, which is why it listens on loopback only. A proxy that authenticates says it in the two
+//! keys that gRPC calls carry as metadata; without a proxy a viewer names themself, in a form that keeps
+//! it in a cookie.
 
 use super::{
     Site,
+    door::cookie,
     page::{Chrome, Moment, document},
     refused,
+    session::{Session, now},
 };
-use crate::grpc::caller::{self, GROUPS, PRINCIPAL};
+use crate::{
+    access::identity::Identity,
+    grpc::caller::{self, GROUPS, PRINCIPAL},
+};
 use axum::{
     Form,
-    extract::State,
+    extract::{FromRequestParts, State},
     response::{Html, IntoResponse as _, Redirect, Response},
 };
 use cookie::{Cookie, SameSite, time::Duration};
-use http::{HeaderMap, StatusCode, header};
+use http::{HeaderMap, StatusCode, header, request::Parts};
 use maud::{Markup, html};
 use phasegate_engine::command::Caller;
 use serde::Deserialize;
+use std::{convert::Infallible, sync::Arc, time::Duration as Span};
+use tonic::Extensions;
 use tonic::metadata::{MetadataMap, MetadataValue};
 
 /// Who looks at a page.
@@ -30,11 +38,16 @@ pub(super) struct Viewer {
     /// How that is known.
     pub(super) known: Known,
     metadata: MetadataMap,
+    /// Who they are, if that was authenticated.
+    identity: Option<Identity>,
+    session: Option<Arc<Session>>,
 }
 
 /// How a viewer is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Known {
+    /// They have signed in, or brought a credential.
+    Authenticated,
     /// A proxy says so.
     ByProxy,
     /// They say so.
@@ -48,30 +61,64 @@ impl Viewer {
     pub(super) fn of(headers: &HeaderMap) -> Self {
         let by_proxy = MetadataMap::from_headers(ours(headers));
         if !by_proxy.is_empty()
-            && let Ok(caller) = caller::caller(&by_proxy)
+            && let Ok(caller) = caller::caller(&Extensions::new(), &by_proxy)
         {
-            return Self { caller, known: Known::ByProxy, metadata: by_proxy };
+            return Self::believed(caller, Known::ByProxy, by_proxy);
         }
         let (principal, groups) = (cookie(headers, PRINCIPAL), cookie(headers, GROUPS));
         if let Some(metadata) = metadata(principal.as_deref(), groups.as_deref())
             && !metadata.is_empty()
-            && let Ok(caller) = caller::caller(&metadata)
+            && let Ok(caller) = caller::caller(&Extensions::new(), &metadata)
         {
-            return Self { caller, known: Known::ByCookie, metadata };
+            return Self::believed(caller, Known::ByCookie, metadata);
         }
         Self::nobody()
+    }
+
+    fn believed(caller: Caller, known: Known, metadata: MetadataMap) -> Self {
+        Self { caller, known, metadata, identity: None, session: None }
+    }
+
+    /// Ends when they are no longer who they are: with the session, or with the credential.
+    pub(super) async fn over(&self) {
+        let session = self.session.as_deref();
+        let until = session.map(|session| session.until);
+        let until = until.or_else(|| self.identity.as_ref().and_then(|identity| identity.until));
+        let ended = async {
+            match session {
+                Some(session) => session.over.cancelled().await,
+                None => std::future::pending().await,
+            }
+        };
+        // Wall time may be stepped: it is looked at again before it is believed.
+        let expired = async {
+            let Some(until) = until else { return std::future::pending().await };
+            while let Ok(left) = until.duration_since(now()) {
+                if left.is_zero() {
+                    return;
+                }
+                tokio::time::sleep(left.min(Span::from_secs(60))).await;
+            }
+        };
+        tokio::select! {
+            () = ended => {}
+            () = expired => {}
+        }
     }
 
     fn nobody() -> Self {
         let anonymous = phasegate_engine::id::Principal::new(caller::ANONYMOUS);
         let caller = Caller { principal: anonymous, groups: Vec::new() };
-        Self { caller, known: Known::NotAtAll, metadata: MetadataMap::new() }
+        Self::believed(caller, Known::NotAtAll, MetadataMap::new())
     }
 
     /// A call of the API, by them.
     pub(super) fn request<T>(&self, message: T) -> tonic::Request<T> {
         let mut request = tonic::Request::new(message);
         *request.metadata_mut() = self.metadata.clone();
+        if let Some(identity) = &self.identity {
+            request.extensions_mut().insert(identity.clone());
+        }
         request
     }
 
@@ -81,18 +128,25 @@ impl Viewer {
     }
 }
 
+impl<S: Sync> FromRequestParts<S> for Viewer {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Infallible> {
+        let Some(identity) = parts.extensions.get::<Identity>().cloned() else {
+            return Ok(Self::of(&parts.headers));
+        };
+        let Identity { principal, groups, .. } = identity.clone();
+        let session = parts.extensions.get::<Arc<Session>>().cloned();
+        let caller = Caller { principal, groups };
+        let believed = Self::believed(caller, Known::Authenticated, MetadataMap::new());
+        Ok(Self { identity: Some(identity), session, ..believed })
+    }
+}
+
 fn ours(headers: &HeaderMap) -> HeaderMap {
     let is_ours = |name: &str| name == PRINCIPAL || name == GROUPS;
     let ours = headers.iter().filter(|(name, _)| is_ours(name.as_str()));
     ours.map(|(name, value)| (name.clone(), value.clone())).collect()
-}
-
-fn cookie(headers: &HeaderMap, name: &str) -> Option<String> {
-    let values =
-        headers.get_all(header::COOKIE).into_iter().filter_map(|value| value.to_str().ok());
-    let mut cookies = values.flat_map(|text| Cookie::split_parse_encoded(text.to_owned()));
-    let found = cookies.find_map(|cookie| cookie.ok().filter(|cookie| cookie.name() == name))?;
-    Some(found.value().to_owned()).filter(|value| !value.is_empty())
 }
 
 fn metadata(principal: Option<&str>, groups: Option<&str>) -> Option<MetadataMap> {
@@ -115,11 +169,10 @@ pub(super) struct Named {
 }
 
 /// The form in which a viewer names themself.
-pub(super) async fn form(State(site): State<Site>, headers: HeaderMap) -> Response {
-    let viewer = Viewer::of(&headers);
+pub(super) async fn form(State(site): State<Site>, viewer: Viewer) -> Response {
     let named = match viewer.known {
         Known::NotAtAll => Named { principal: String::new(), groups: String::new() },
-        Known::ByCookie | Known::ByProxy => {
+        Known::ByCookie | Known::ByProxy | Known::Authenticated => {
             Named { principal: viewer.caller.principal.to_string(), groups: viewer.groups() }
         }
     };
@@ -129,16 +182,20 @@ pub(super) async fn form(State(site): State<Site>, headers: HeaderMap) -> Respon
 /// Takes the names.
 pub(super) async fn act(
     State(site): State<Site>,
-    headers: HeaderMap,
+    viewer: Viewer,
     Form(named): Form<Named>,
 ) -> Response {
+    // Who has signed in does not choose who they are.
+    if viewer.known == Known::Authenticated {
+        return Redirect::to("/caller").into_response();
+    }
     let named =
         Named { principal: named.principal.trim().into(), groups: named.groups.trim().into() };
     let some = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
     let (principal, groups) = (some(&named.principal), some(&named.groups));
     let problem = match metadata(principal.as_deref(), groups.as_deref()) {
         None => Some("Names may have printable ASCII only.".to_owned()),
-        Some(metadata) => caller::caller(&metadata).err().map(|violations| {
+        Some(metadata) => caller::caller(&Extensions::new(), &metadata).err().map(|violations| {
             let texts = violations.into_iter().map(|violation| {
                 let what = if violation.field.contains(GROUPS) { "Groups" } else { "The name" };
                 format!("{what} {}.", violation.description)
@@ -147,7 +204,6 @@ pub(super) async fn act(
         }),
     };
     if let Some(problem) = problem {
-        let viewer = Viewer::of(&headers);
         return show(&site, &viewer, &named, Some(&problem), StatusCode::BAD_REQUEST);
     }
     let mut response = Redirect::to("/releases").into_response();
@@ -187,11 +243,18 @@ fn body(viewer: &Viewer, named: &Named, problem: Option<&str>) -> Markup {
             @if let Some(problem) = problem {
                 div.refusal role="alert" { p { strong { "Refused. " } (problem) } }
             }
-            @if viewer.known == Known::ByProxy {
+            @if let Some(identity) = &viewer.identity {
+                p { "You are signed in as " strong { (viewer.caller.principal) }
+                    @if let Some(name) = &identity.name { " (" (name) ")" } "." }
+                p { "Groups: " @if identity.groups.is_empty() { "none" } @else { (viewer.groups()) } "." }
+                @if viewer.session.is_some() {
+                    form method="post" action="/logout" { div.buttons { button.primary { "Sign out" } } }
+                }
+            } @else if viewer.known == Known::ByProxy {
                 p { "A proxy signs you in as " strong { (viewer.caller.principal) } ". Sign out there to be somebody else." }
             } @else {
                 p {
-                    "Phasegate does not sign people in yet. It serves this machine only, believes the name you give, \
+                    "This server has no authentication file. It serves this machine only, believes the name you give, \
                      and writes it into the log of everything you do."
                 }
                 form method="post" action="/caller" {

@@ -31,6 +31,12 @@ impl Page {
         self.head.lines().find_map(|line| named(line).map(|len| &line[line.len() - len..]))
     }
 
+    /// What cookies are set, with their attributes.
+    pub(crate) fn cookies(&self) -> Vec<String> {
+        let lines = self.head.lines().filter_map(|line| line.strip_prefix("set-cookie: "));
+        lines.map(str::to_owned).collect()
+    }
+
     /// The value of a hidden field of a form.
     pub(crate) fn hidden(&self, name: &str) -> String {
         let mark = format!("type=\"hidden\" name=\"{name}\" value=\"");

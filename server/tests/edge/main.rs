@@ -1,17 +1,22 @@
 //! The edge over a real socket: what a client sees of starting, calling, failing, watching and
 //! stopping. What the calls do to flags and releases is tested elsewhere.
 
+mod authority;
 mod browser;
 mod calls;
 mod data;
 mod delivery;
 mod errors;
+mod identity;
+mod issuer;
 mod listings;
+mod login;
 mod notifications;
 mod ofrep;
 mod pages;
 mod server;
 mod start;
 mod stop;
+mod tls;
 mod transport;
 mod watches;

@@ -171,12 +171,13 @@ pub(super) async fn dialog(
     State(site): State<Site>,
     Path((id, slug)): Path<(String, String)>,
     headers: HeaderMap,
+    viewer: Viewer,
 ) -> Response {
     let Some(verb) = Verb::of_slug(&slug) else {
         return refused::no_such_page().await.into_response();
     };
     let attempt = Attempt { fields: &Fields::default(), refused: None };
-    answer(&site, &id, verb, &headers, &attempt)
+    answer(&site, &id, verb, (&headers, viewer), &attempt)
 }
 
 /// Shows the dialog: its inside for the script, else as a page of its own.
@@ -184,11 +185,11 @@ fn answer(
     site: &Site,
     id: &str,
     verb: Verb,
-    headers: &HeaderMap,
+    (headers, viewer): (&HeaderMap, Viewer),
     attempt: &Attempt<'_>,
 ) -> Response {
     let code = attempt.refused.map_or(StatusCode::OK, |refused| refused::code(refused.code()));
-    let shown = Moment::now(site, Viewer::of(headers)).and_then(|moment| {
+    let shown = Moment::now(site, viewer).and_then(|moment| {
         let release = release::find(&moment, id)?;
         let content = |place| dialog::content(&moment, release, verb, attempt, place);
         if headers.contains_key(FRAGMENT) {
@@ -209,6 +210,7 @@ pub(super) async fn act(
     State(site): State<Site>,
     Path((id, slug)): Path<(String, String)>,
     headers: HeaderMap,
+    viewer: Viewer,
     form: Result<Form<Fields>, axum::extract::rejection::FormRejection>,
 ) -> Response {
     let Some(verb) = Verb::of_slug(&slug) else {
@@ -221,12 +223,12 @@ pub(super) async fn act(
                 .into_response();
         }
     };
-    match call(&site.api, &Viewer::of(&headers), &id, verb, fields.clone()).await {
+    match call(&site.api, &viewer, &id, verb, fields.clone()).await {
         Ok(()) if headers.contains_key(FRAGMENT) => StatusCode::NO_CONTENT.into_response(),
         Ok(()) => Redirect::to(&format!("/releases/{id}")).into_response(),
         Err(refused) => {
             let attempt = Attempt { fields: &fields, refused: Some(&refused) };
-            answer(&site, &id, verb, &headers, &attempt)
+            answer(&site, &id, verb, (&headers, viewer), &attempt)
         }
     }
 }

@@ -185,6 +185,8 @@
     };
     source.addEventListener('regions', hear(receive));
     source.addEventListener('clock', hear((message) => setNow(message.now)));
+    // Whoever is not signed in any more is led to where one signs in.
+    source.addEventListener('login', () => location.reload());
     source.addEventListener('gone', hear((message) => gone(message.text)));
     source.onerror = () => {
       lost();
