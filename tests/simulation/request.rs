@@ -123,6 +123,7 @@ impl Sight<'_> {
                 description: "".into(),
                 spec: spec(0),
                 pipeline: pipeline.map(pipeline_id),
+                labels: Default::default(),
             },
             Request::UpdateFlag { flag, number, etag } => {
                 let (flag, expected) = self.of_flag(*flag, *etag);

@@ -127,7 +127,10 @@ pub fn code(reason: ErrorReason) -> Code {
         ErrorReason::ResourceNotFound => Code::NotFound,
         ErrorReason::ResourceExists => Code::AlreadyExists,
         ErrorReason::EtagMismatch => Code::Aborted,
-        ErrorReason::NotAnApprover | ErrorReason::SelfApproval => Code::PermissionDenied,
+        ErrorReason::Unauthenticated => Code::Unauthenticated,
+        ErrorReason::NotAnApprover
+        | ErrorReason::SelfApproval
+        | ErrorReason::PermissionMissing => Code::PermissionDenied,
         ErrorReason::ReleaseOver
         | ErrorReason::ReleaseNotStarted
         | ErrorReason::ReleasePaused
@@ -147,7 +150,9 @@ pub fn code(reason: ErrorReason) -> Code {
         | ErrorReason::NoChange
         | ErrorReason::ResourceInUse
         | ErrorReason::StoreReplaced => Code::FailedPrecondition,
-        ErrorReason::RevisionCompacted | ErrorReason::RevisionInFuture => Code::OutOfRange,
+        ErrorReason::RevisionCompacted
+        | ErrorReason::RevisionInFuture
+        | ErrorReason::ViewChanged => Code::OutOfRange,
         ErrorReason::QueueFull
         | ErrorReason::SlowConsumer
         | ErrorReason::TooManyWatches

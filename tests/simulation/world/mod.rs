@@ -214,6 +214,7 @@ impl World {
                 description: "".into(),
                 spec: spec(0),
                 pipeline: Some(pipeline_id(index)),
+                labels: Default::default(),
             };
             self.prepare("CreateFlag", action);
         }

@@ -233,6 +233,7 @@ impl<C: Clock> World<C> {
             description: "".into(),
             spec: spec(false),
             pipeline: Some(pipeline),
+            labels: BTreeMap::new(),
         })
         .unwrap();
     }
