@@ -13,6 +13,7 @@ use crate::{
         shell::{self, Completions, Man},
         store::Store,
         top::Top,
+        whoami::Whoami,
     },
     exit,
     failure::Failure,
@@ -66,6 +67,8 @@ enum Command {
     Top(Top),
     /// Servers under a name, and who you are there
     Context(ContextCommand),
+    /// Show who you are to the server, and what you may do there
+    Whoami(Whoami),
     /// Move the clock of a rehearsal (`serve --clock manual`)
     Clock(Clock),
     /// Verify, export or import a data directory that no server has open
@@ -100,6 +103,7 @@ impl Arguments {
             Command::Release(release) => release.run().await,
             Command::Top(top) => top.run().await,
             Command::Context(context) => context.run(),
+            Command::Whoami(whoami) => whoami.run().await,
             Command::Clock(clock) => clock.run().await,
             Command::Store(store) => store.run().await,
             Command::Completions(completions) => completions.run(),

@@ -6,7 +6,8 @@ use crate::{
     rehearsal::clock_service_client::ClockServiceClient,
     retry::Backoff,
     v1::{
-        flag_service_client::FlagServiceClient, pipeline_service_client::PipelineServiceClient,
+        access_service_client::AccessServiceClient, flag_service_client::FlagServiceClient,
+        pipeline_service_client::PipelineServiceClient,
         release_service_client::ReleaseServiceClient,
     },
     watch::Channels,
@@ -107,6 +108,10 @@ impl Client {
 
     pub(crate) fn releases(&self) -> ReleaseServiceClient<Channel> {
         ReleaseServiceClient::new(self.calls.clone())
+    }
+
+    pub(crate) fn access(&self) -> AccessServiceClient<Channel> {
+        AccessServiceClient::new(self.calls.clone())
     }
 
     pub(crate) fn clock(&self) -> ClockServiceClient<Channel> {

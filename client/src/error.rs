@@ -148,6 +148,12 @@ reasons! {
     StoreReadOnly,
     /// The flags of an environment would not fit into a message.
     FlagSetTooLarge,
+    /// There is no credential, or it is not or no longer good.
+    Unauthenticated,
+    /// The permission `metadata["permission"]` is missing.
+    PermissionMissing,
+    /// What the caller may see is another set than before.
+    ViewChanged,
     /// A defect of the server; its log has `metadata["incident"]`.
     Internal,
 }

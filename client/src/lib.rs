@@ -47,6 +47,7 @@ mod connect;
 mod error;
 mod retry;
 
+mod access;
 mod clock;
 mod flags;
 mod mutation;

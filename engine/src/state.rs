@@ -181,7 +181,8 @@ impl State {
     #[must_use]
     pub fn only(&self, keep: impl Fn(Option<&Flag>) -> bool) -> Self {
         let flags = self.flags().filter(|flag| keep(Some(flag))).cloned();
-        let wanted = |release: &&Arc<Release>| keep(self.flag(&release.proposal.flag).map(|f| &**f));
+        let wanted =
+            |release: &&Arc<Release>| keep(self.flag(&release.proposal.flag).map(|f| &**f));
         let releases = self.releases().filter(wanted).cloned();
         Self::restore(self.revision, self.time, flags, self.pipelines().cloned(), releases)
     }

@@ -10,13 +10,18 @@
 
 mod exit;
 mod front;
+mod gate;
 mod incoming;
 
 pub use exit::{Error, ExitCode};
 
 use crate::{
+    access::{
+        Access, Policies, Refusals,
+        identity::{Authenticate, Trusting},
+    },
     clock::{Clock, ManualClock, SystemClock},
-    config::{ClockSource, Config, Data},
+    config::{self, ClockSource, Config, Data},
     delivery::Delivery,
     driver::Driver,
     grpc::{Api, Health, Offer},
@@ -32,7 +37,7 @@ use tokio::{
     task::JoinHandle,
     time::timeout,
 };
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 use tonic::transport::Server;
 
 /// Opens a store, which may take seconds.
@@ -44,6 +49,10 @@ pub struct Parts {
     pub clock: Arc<dyn Clock>,
     /// The store.
     pub open_store: OpenStore,
+    /// Tells who calls. None: callers are believed.
+    pub who: Option<Arc<dyn Authenticate>>,
+    /// Is told of everybody who is refused at the gate.
+    pub refusals: Option<Arc<dyn Refusals>>,
 }
 
 impl std::fmt::Debug for Parts {
@@ -66,7 +75,7 @@ impl Parts {
                 Ok(Box::new(store::memory::open(&store::memory::Disk::new(), fresh)?))
             }),
         };
-        Self { clock, open_store }
+        Self { clock, open_store, who: None, refusals: None }
     }
 }
 
@@ -77,6 +86,7 @@ pub struct App {
     parts: Parts,
     listener: TcpListener,
     address: SocketAddr,
+    access: Access,
     tell_serving: Option<oneshot::Sender<()>>,
 }
 
@@ -90,10 +100,11 @@ impl App {
     /// The same, with parts of the caller's own.
     pub async fn bind_with(config: Config, parts: Parts) -> Result<Self, Error> {
         config.validate()?;
+        let access = access(&config, &parts)?;
         let failed = |source| Error::Listen { address: config.listen, source };
         let listener = incoming::listen(config.listen).map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
-        Ok(Self { config, parts, listener, address, tell_serving: None })
+        Ok(Self { config, parts, listener, address, access, tell_serving: None })
     }
 
     /// Where it listens: the port that was taken, if any was wanted.
@@ -117,14 +128,17 @@ impl App {
             None => Offer::Production,
         };
         let health = Health::new(offer).await;
-        let api =
-            Api::new(self.config.bucketing).with_environments(&self.config.delivery.environments());
+        let api = Api::new(self.config.bucketing)
+            .with_environments(&self.config.delivery.environments())
+            .with_access(self.access.clone());
+        let _follows_policy = follow_policy(&self.access);
         let drain_over = self.config.watch.drain_over;
         let delivery = Delivery::new(api.clone(), self.config.delivery.clone(), drain_over);
         let transport = Transport::start(
             self.listener,
             &self.config,
             Front {
+                access: self.access,
                 routes: delivery.add_to(api.routes(offer, &health)).prepare(),
                 pages: delivery.http().merge(Site::new(delivery, &self.config.page_hosts).routes()),
             },
@@ -178,6 +192,52 @@ impl App {
             }
         }
     }
+}
+
+/// Who may do what, by the configuration.
+fn access(config: &Config, parts: &Parts) -> Result<Access, Error> {
+    let policies = config.policy.as_deref().map(Policies::load).transpose()?;
+    let who = match (&parts.who, policies) {
+        (None, None) => return Ok(Access::open()),
+        (Some(_), None) => return Err(config::Invalid::NoPolicy.into()),
+        (None, Some(policies)) => (Arc::new(Trusting::new()) as Arc<dyn Authenticate>, policies),
+        (Some(who), Some(policies)) => (Arc::clone(who), policies),
+    };
+    let (who, policies) = who;
+    Ok(match &parts.refusals {
+        None => Access::guarded(who, policies),
+        Some(refusals) => Access::recorded(who, policies, Arc::clone(refusals)),
+    })
+}
+
+/// Reads the policy again when its file changes, and at SIGHUP. Ends with what it gives.
+fn follow_policy(access: &Access) -> DropGuard {
+    let ended = CancellationToken::new();
+    let guard = ended.clone().drop_guard();
+    let Some(policies) = access.policies().cloned() else { return guard };
+    tokio::spawn(async move {
+        let (ask, asked) = watch::channel(0_u64);
+        let hang_ups = async {
+            use tokio::signal::unix::{SignalKind, signal};
+            match signal(SignalKind::hangup()) {
+                Ok(mut hang_ups) => {
+                    while hang_ups.recv().await.is_some() {
+                        tracing::info!("SIGHUP");
+                        ask.send_modify(|times| *times += 1);
+                    }
+                }
+                // It is still read whenever it changes.
+                Err(error) => tracing::warn!(%error, "SIGHUP is not heard"),
+            }
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            () = hang_ups => {}
+            () = policies.follow(asked) => {}
+            () = ended.cancelled() => {}
+        }
+    });
+    guard
 }
 
 /// Opens and reads the store, and starts the writer. On a thread of its own: it blocks, and it must

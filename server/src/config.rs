@@ -43,6 +43,8 @@ pub struct Config {
     /// Names by which browsers may ask for the pages, besides loopback ones: those of a proxy in
     /// front. Any other name is refused, lest a site elsewhere points its own name here. Default none.
     pub page_hosts: Vec<String>,
+    /// The policy: who may do what. Default none: callers are believed and may do everything.
+    pub policy: Option<PathBuf>,
 }
 
 /// Where commits go.
@@ -99,6 +101,11 @@ pub enum Invalid {
          (127.0.0.1, [::1]) are served; put a proxy that authenticates them in front"
     )]
     NotLoopback(IpAddr),
+    /// Callers are known, and nothing says what they may.
+    #[error(
+        "callers are authenticated, and nothing says what they may do: give a policy with --policy FILE"
+    )]
+    NoPolicy,
     /// A value is out of its range.
     #[error("{setting} must be {range}")]
     OutOfRange {
@@ -123,6 +130,7 @@ impl Config {
             drain: Drain::default(),
             connections_max: 4096,
             page_hosts: Vec::new(),
+            policy: None,
         }
     }
 
@@ -176,6 +184,7 @@ mod tests {
         change(&mut config);
         config.validate().map_err(|invalid| match invalid {
             Invalid::NotLoopback(ip) => ip.to_string(),
+            Invalid::NoPolicy => "policy".to_owned(),
             Invalid::OutOfRange { setting, .. } => setting.to_owned(),
         })
     }

@@ -6,6 +6,7 @@
 
 #![warn(clippy::unwrap_used)]
 
+pub mod access;
 pub mod app;
 pub mod clock;
 pub mod config;

@@ -82,7 +82,8 @@ pub fn create_flag(request: v1::CreateFlagRequest) -> Result<Parsed, Rejected> {
 
 /// Parses UpdateFlag.
 pub fn update_flag(request: v1::UpdateFlagRequest) -> Result<Parsed, Rejected> {
-    const MASKABLE: &[&str] = &["description", "feature_gate", "dynamic_config", "pipeline", "labels"];
+    const MASKABLE: &[&str] =
+        &["description", "feature_gate", "dynamic_config", "pipeline", "labels"];
     let mut fields = Fields::default();
     let request_id = fields.request_id(request.request_id);
     let mask = fields.mask(request.update_mask, MASKABLE);
@@ -291,7 +292,11 @@ pub fn flag_to_wire(flag: &Flag, active: Option<&ReleaseId>) -> v1::Flag {
         etag: etag(flag.revision),
         revision: revision_to_wire(flag.revision),
         update_time: Some(timestamp_to_wire(flag.update_time)),
-        labels: flag.labels.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect(),
+        labels: flag
+            .labels
+            .iter()
+            .map(|(key, value)| (key.to_string(), value.to_string()))
+            .collect(),
     }
 }
 

@@ -13,7 +13,7 @@ use phasegate_engine::{
     id::{FlagId, Group, PhaseId, PipelineId, Principal, ReleaseId, RequestId, Revision},
     time::{Span, Timestamp},
 };
-use phasegate_server::driver::{Mode, Submission};
+use phasegate_server::driver::{Anything, Mode, Submission};
 use std::collections::BTreeMap;
 
 pub(crate) fn release_id(number: usize) -> ReleaseId {
@@ -79,6 +79,7 @@ impl Sight<'_> {
                 Dry::ForReal => Mode::Commit,
                 Dry::ValidateOnly => Mode::ValidateOnly,
             },
+            permit: Arc::new(Anything),
         }
     }
 

@@ -14,6 +14,7 @@ pub(crate) mod store;
 pub(crate) mod top;
 mod trigger;
 pub(crate) mod watch;
+pub(crate) mod whoami;
 
 use crate::time;
 use chrono::{DateTime, Utc};

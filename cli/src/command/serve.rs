@@ -49,6 +49,10 @@ pub(crate) struct Serve {
     /// front; may come more than once
     #[arg(long = "page-host", value_name = "NAME")]
     page_hosts: Vec<String>,
+    /// Who may do what: a file, read again when it changes and at SIGHUP. Without it callers are believed
+    /// and may do everything
+    #[arg(long, env = "PHASEGATE_POLICY", value_name = "FILE")]
+    policy: Option<PathBuf>,
     #[command(flatten)]
     delivery: Delivery,
     #[command(flatten)]
@@ -173,6 +177,7 @@ impl Serve {
                 ClockSource::Manual { start: Timestamp::from_millis(start.timestamp_millis()) }
             }
         };
+        config.policy = self.policy.clone();
         config.page_hosts = self.page_hosts.clone();
         config.delivery.environments = self.delivery.environments.clone();
         config.delivery.default_environment = self.delivery.default_environment.clone();

@@ -1,6 +1,6 @@
 //! Why a server did not start or did not go on, and the exit code that says so to a supervisor.
 
-use crate::{config, driver, store};
+use crate::{access, config, driver, store};
 use std::{io, net::SocketAddr};
 
 /// Exit codes of `phasegate serve`, from sysexits.h where it has one. Documented, with what to do,
@@ -38,6 +38,9 @@ pub enum Error {
     /// The configuration is refused.
     #[error("the configuration is refused")]
     Config(#[from] config::Invalid),
+    /// The policy cannot be read, or is refused.
+    #[error(transparent)]
+    Policy(#[from] access::PolicyError),
     /// The address cannot be listened on, for example because another process does.
     #[error("cannot listen on {address}")]
     Listen {
@@ -72,7 +75,7 @@ impl Error {
     /// What the process should exit with.
     pub fn exit_code(&self) -> ExitCode {
         match self {
-            Self::Config(_) => ExitCode::Config,
+            Self::Config(_) | Self::Policy(_) => ExitCode::Config,
             Self::Listen { .. } => ExitCode::Unavailable,
             Self::Open(error) | Self::Recover(driver::OpenError::Store(error)) => error.into(),
             Self::Recover(driver::OpenError::Inconsistent(_)) => ExitCode::Damaged,

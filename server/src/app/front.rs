@@ -1,9 +1,14 @@
-//! What stands before the services: which requests are gRPC at all, and how long a call may take.
+//! What stands before the services: which requests are gRPC at all, who is let in, and how long a call
+//! may take.
 //!
 //! One port serves gRPC over HTTP/2 and, to everything else, the pages. Without this tonic would answer
 //! a browser with `200` and a `grpc-status` that nobody sees.
 
-use crate::grpc;
+use super::gate::{enter, watched, watched_page};
+use crate::{
+    access::{Access, table},
+    delivery, grpc, web,
+};
 use axum::Router;
 use futures_util::future::BoxFuture;
 use http::{HeaderValue, Request, Response, Version, header};
@@ -29,6 +34,8 @@ const EARLIER_THAN_TONIC: Duration = Duration::from_millis(5);
 /// The outermost service.
 #[derive(Clone, Debug)]
 pub(super) struct Front {
+    /// Who may do what.
+    pub access: Access,
     /// What is gRPC.
     pub routes: Routes,
     /// Everything else.
@@ -45,17 +52,59 @@ impl Service<Request<Body>> for Front {
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
-        if !is_grpc(&request) {
-            let answer = self.pages.clone().oneshot(request.map(axum::body::Body::new));
-            return Box::pin(async move { Ok(answer.await?.map(Body::new)) });
-        }
+        if is_grpc(&request) { self.grpc(request) } else { self.page(request) }
+    }
+}
+
+type Answer = BoxFuture<'static, Result<Response<Body>, Infallible>>;
+
+impl Front {
+    fn grpc(&self, mut request: Request<Body>) -> Answer {
+        let row = table::method(request.uri().path());
+        let over = match enter(&self.access, &mut request, row) {
+            Ok(over) => over,
+            Err(refusal) => {
+                return Box::pin(async { Ok(grpc::status::denied(refusal).into_http()) });
+            }
+        };
         let limit = call_limit(&request);
-        let answer = self.routes.clone().oneshot(request);
-        Box::pin(async move {
-            match tokio::time::timeout(limit, answer).await {
+        let answer = tokio::time::timeout(limit, self.routes.clone().oneshot(request));
+        let answer = async move {
+            match answer.await {
                 Ok(answer) => answer,
                 Err(_) => Ok(Status::deadline_exceeded("the call took too long").into_http()),
             }
+        };
+        let Some(mut over) = over else { return Box::pin(answer) };
+        Box::pin(async move {
+            tokio::select! {
+                biased;
+                refusal = &mut over => Ok(grpc::status::denied(refusal).into_http()),
+                answer = answer => Ok(watched(answer?, over)),
+            }
+        })
+    }
+
+    fn page(&self, mut request: Request<Body>) -> Answer {
+        let row = table::route(request.method(), request.uri().path());
+        let over = match enter(&self.access, &mut request, row) {
+            Ok(over) => over,
+            Err(refusal) => {
+                let answer = if table::is_ofrep(request.uri().path()) {
+                    delivery::denied(&refusal)
+                } else {
+                    web::denied(&refusal)
+                };
+                return Box::pin(async move { Ok(answer.map(Body::new)) });
+            }
+        };
+        let answer = self.pages.clone().oneshot(request.map(axum::body::Body::new));
+        Box::pin(async move {
+            let answer = answer.await?.map(Body::new);
+            Ok(match over {
+                Some(over) => watched_page(answer, over),
+                None => answer,
+            })
         })
     }
 }
@@ -112,7 +161,8 @@ mod tests {
     #[tokio::test]
     async fn a_call_that_takes_longer_than_it_may_is_answered_with_deadline_exceeded() {
         let never = Router::new().fallback(std::future::pending::<()>);
-        let mut front = Front { routes: Routes::from(never), pages: Router::new() };
+        let mut front =
+            Front { access: Access::open(), routes: Routes::from(never), pages: Router::new() };
         let answer = front.call(grpc("/s/m", "20m")).await.unwrap();
         assert_eq!(answer.status(), StatusCode::OK, "the code is in grpc-status");
         let status = Status::from_header_map(answer.headers()).unwrap();

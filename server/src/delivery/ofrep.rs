@@ -22,7 +22,7 @@ use super::{
     refusal::Refusal,
     selector,
 };
-use crate::grpc::REQUEST_BYTES_MAX;
+use crate::{access, grpc::REQUEST_BYTES_MAX};
 use async_stream::stream;
 use axum::{
     Router,
@@ -230,6 +230,16 @@ fn success(key: &str, answer: &Answer) -> Value {
         "value": flagd::to_json(&answer.value),
         "metadata": flagd::object_to_json(&answer.metadata),
     })
+}
+
+/// What is said to an application that the gate does not let in.
+pub fn denied(refusal: &access::Refusal) -> Response {
+    let body = json!({ "errorCode": "GENERAL", "errorDetails": refusal.to_string() });
+    if refusal.is_about_who() {
+        let challenge = [(header::WWW_AUTHENTICATE, "Bearer")];
+        return (StatusCode::UNAUTHORIZED, challenge, axum::Json(body)).into_response();
+    }
+    (StatusCode::FORBIDDEN, axum::Json(body)).into_response()
 }
 
 fn failure(key: Option<&str>, refusal: &Refusal) -> Response {

@@ -1,6 +1,8 @@
 //! What the rest of the server has of the driver.
 
-use super::{inbox::Sender, message::Message, metrics::Metrics, published::Published};
+use super::{
+    inbox::Sender, message::Message, metrics::Metrics, permit::Permit, published::Published,
+};
 use crate::store::{LogQuery, StoreId, Subject};
 use crate::watch::{Entry, Log};
 use phasegate_engine::{
@@ -23,6 +25,8 @@ pub struct Submission {
     pub payload: [u8; 32],
     /// Whether anything is to be committed.
     pub mode: Mode,
+    /// What the caller may.
+    pub permit: Arc<dyn Permit>,
 }
 
 /// Whether anything is to be committed.
@@ -52,6 +56,12 @@ pub enum Error {
     /// The engine said no.
     #[error(transparent)]
     Refused(#[from] Refusal),
+    /// The caller may not.
+    #[error("the permission {permission} is missing")]
+    Forbidden {
+        /// What they would need.
+        permission: &'static str,
+    },
     /// Same `request_id`, other payload.
     #[error("this request_id was used for another request")]
     RequestIdReused,

@@ -1,75 +1,91 @@
-//! Who calls, as the metadata of the call says.
+//! Who calls: what the gate has found out, or, where nothing is checked, what the metadata says.
 //!
-//! Until the server authenticates callers itself it believes two keys, which is why it binds
-//! loopback addresses only. What they say is passed on as a value; nothing below reads metadata.
+//! A server with a policy lets nobody in without [`Grants`] in the extensions of the request. Without one
+//! it believes two keys, which is why it binds loopback addresses only. Nothing below reads metadata.
 
-use phasegate_api::convert::Violation;
-use phasegate_engine::{
-    command::Caller,
-    id::{Group, Principal},
+use super::Api;
+use crate::access::{
+    Grants,
+    identity::{self, Identity, Kind, Malformed, Vouched},
 };
-use tonic::metadata::MetadataMap;
+use http::Extensions;
+use phasegate_api::convert::Violation;
+#[cfg(test)]
+use phasegate_engine::id::Group;
+use phasegate_engine::{command::Caller, id::Principal};
+use tonic::{Status, metadata::MetadataMap};
 
-/// The key of the principal.
-pub const PRINCIPAL: &str = "phasegate-principal";
-/// The key of their groups, comma-separated; may come more than once.
-pub const GROUPS: &str = "phasegate-groups";
-/// The principal of a call without the key.
-pub const ANONYMOUS: &str = "anonymous";
+pub use crate::access::identity::{ANONYMOUS, GROUPS, PRINCIPAL};
 
-/// Longest principal. A subject of an identity provider (issuer and id) fits.
-const PRINCIPAL_BYTES_MAX: usize = 256;
-/// Longest group.
-const GROUP_BYTES_MAX: usize = 128;
-/// Most groups. With their lengths this stays inside the header list of 8 KiB that is accepted.
-const GROUPS_MAX: usize = 100;
-
-/// Reads the caller, or says what is wrong, with paths that begin with `metadata`.
+/// Reads the caller that the metadata claims, or says what is wrong, with paths that begin with
+/// `metadata`.
 pub fn caller(metadata: &MetadataMap) -> Result<Caller, Vec<Violation>> {
-    match (principal(metadata), groups(metadata)) {
-        (Ok(principal), Ok(groups)) => Ok(Caller { principal, groups }),
-        (principal, groups) => Err(principal.err().into_iter().chain(groups.err()).collect()),
-    }
+    let claimed = identity::claimed(metadata.as_ref()).map_err(violations)?;
+    let principal = claimed.principal.unwrap_or_else(|| Principal::new(ANONYMOUS));
+    Ok(Caller { principal, groups: claimed.groups })
 }
 
-fn principal(metadata: &MetadataMap) -> Result<Principal, Violation> {
-    let mut values = metadata.get_all(PRINCIPAL).iter();
-    let Some(value) = values.next() else { return Ok(Principal::new(ANONYMOUS)) };
-    if values.next().is_some() {
-        return Err(violation(PRINCIPAL, "must come once"));
-    }
-    let text = value.to_str().map_err(|_| violation(PRINCIPAL, "must be printable ASCII"))?;
-    match text.len() {
-        // An empty one is more likely a proxy that is set up wrongly than nobody.
-        0 => Err(violation(PRINCIPAL, "must not be empty; leave it out instead")),
-        1..=PRINCIPAL_BYTES_MAX => Ok(Principal::new(text)),
-        _ => Err(violation(PRINCIPAL, format!("must have at most {PRINCIPAL_BYTES_MAX} bytes"))),
-    }
+pub(super) fn violations(malformed: Vec<Malformed>) -> Vec<Violation> {
+    let violation = |wrong: Malformed| Violation {
+        field: format!("metadata.{}", wrong.key),
+        description: wrong.problem,
+    };
+    malformed.into_iter().map(violation).collect()
 }
 
-fn groups(metadata: &MetadataMap) -> Result<Vec<Group>, Violation> {
-    let mut groups = Vec::new();
-    for value in metadata.get_all(GROUPS) {
-        let text = value.to_str().map_err(|_| violation(GROUPS, "must be printable ASCII"))?;
-        for group in text.split(',').map(str::trim).filter(|group| !group.is_empty()) {
-            if group.len() > GROUP_BYTES_MAX {
-                let problem = format!("each must have at most {GROUP_BYTES_MAX} bytes");
-                return Err(violation(GROUPS, problem));
-            }
-            let group = Group::new(group);
-            if !groups.contains(&group) {
-                groups.push(group);
-            }
+/// Why it is not known who calls.
+#[derive(Debug)]
+pub(super) enum Unknown {
+    /// The metadata makes no sense.
+    Malformed(Vec<Violation>),
+    /// The request has not come through the gate.
+    NotAdmitted(Box<Status>),
+}
+
+impl Api {
+    /// Who calls, and what they may.
+    pub(super) fn grants(
+        &self,
+        metadata: &MetadataMap,
+        extensions: &Extensions,
+    ) -> Result<Grants, Unknown> {
+        if !self.access.is_open() {
+            return self
+                .admitted(extensions)
+                .map_err(|status| Unknown::NotAdmitted(Box::new(status)));
         }
+        let Caller { principal, groups } = caller(metadata).map_err(Unknown::Malformed)?;
+        Ok(Grants::open(Identity {
+            principal,
+            name: None,
+            groups,
+            kind: Kind::Person,
+            until: None,
+            vouched: Vouched::Proxy,
+        }))
     }
-    if groups.len() > GROUPS_MAX {
-        return Err(violation(GROUPS, format!("must be at most {GROUPS_MAX}")));
+
+    /// What a reader may: nobody asks what they are called.
+    pub(super) fn reader(&self, extensions: &Extensions) -> Result<Grants, Status> {
+        if self.access.is_open() { Ok(self.everybody.clone()) } else { self.admitted(extensions) }
     }
-    Ok(groups)
+
+    fn admitted(&self, extensions: &Extensions) -> Result<Grants, Status> {
+        // Nothing is served but through the gate; if something were, it would be denied.
+        extensions.get::<Grants>().cloned().ok_or_else(super::status::not_admitted)
+    }
 }
 
-fn violation(key: &str, description: impl Into<String>) -> Violation {
-    Violation { field: format!("metadata.{key}"), description: description.into() }
+/// Whoever it is.
+pub(super) fn everybody() -> Grants {
+    Grants::open(Identity {
+        principal: Principal::new(ANONYMOUS),
+        name: None,
+        groups: Vec::new(),
+        kind: Kind::Person,
+        until: None,
+        vouched: Vouched::Proxy,
+    })
 }
 
 #[cfg(test)]

@@ -1,13 +1,14 @@
 //! The way of every call that changes something: parse it, hand it to the writer, wait.
 
-use super::{Api, caller::caller, status};
-use crate::driver::{Done, Mode, Submission};
+use super::{Api, status};
+use crate::driver::{self, Done, Mode, Permit as _, Submission};
 use phasegate_api::{
     convert::{Parsed, Rejected},
     v1,
 };
-use phasegate_engine::command::Call;
+use phasegate_engine::{command::Call, refusal::Refusal};
 use sha2::{Digest as _, Sha256};
+use std::sync::Arc;
 use tonic::{Request, Status};
 
 /// A request that changes something, and so can be repeated.
@@ -62,15 +63,23 @@ pub(super) async fn submit<R: Repeatable>(
     parse: impl FnOnce(R) -> Result<Parsed, Rejected>,
 ) -> Result<Done, Status> {
     let driver = api.driver()?;
-    let caller = caller(request.metadata());
+    let grants = api.grants(request.metadata(), request.extensions());
     let mut message = request.into_inner();
     let payload = payload(&mut message);
-    let (caller, parsed) = status::both(caller, parse(message))?;
+    let (grants, parsed) = status::both(grants, parse(message))?;
     let mode = if parsed.validate_only { Mode::ValidateOnly } else { Mode::Commit };
     let Parsed { action, request_id, reason, .. } = parsed;
-    let call = Call { caller, request_id, reason, action };
-    let submission = Submission { call, rpc: R::RPC, payload, mode };
-    driver.submit(submission).await.map_err(status::failed)
+    let call = Call { caller: grants.caller().clone(), request_id, reason, action };
+    let permit = Arc::new(grants.clone());
+    let submission = Submission { call, rpc: R::RPC, payload, mode, permit };
+    driver.submit(submission).await.map_err(|error| match error {
+        driver::Error::Refused(Refusal::InUse { resource, referrer })
+            if !grants.sees(&driver.state(), &referrer) =>
+        {
+            status::in_use_unseen(&resource)
+        }
+        error => status::failed(error),
+    })
 }
 
 /// SHA-256 of the request without its id. Equal messages have equal bytes, because the generated

@@ -10,16 +10,16 @@ use super::{
     release::{chip, waits},
     releases::newest_first,
     time,
-    viewer::Viewer,
+    viewer::{Sender, Viewer},
     why, words,
 };
-use crate::grpc::status;
+use crate::{access::Permission, grpc::status};
 use axum::{
     Form,
     extract::{Path, State},
     response::{Html, IntoResponse as _, Redirect, Response},
 };
-use http::{HeaderMap, StatusCode};
+use http::StatusCode;
 use maud::{Markup, html};
 use phasegate_api::{
     convert,
@@ -81,8 +81,15 @@ fn head(moment: &Moment, flag: &Flag) -> Markup {
         div.title {
             h1 { (flag.id) " " @if is_killed { span.chip.s-failed { "Killed" } } }
             div.buttons {
-                a.button.primary href={ "/flags/" (flag.id) "/release" } { "Trigger a release" }
-                @if is_killed { a.button href={ "/flags/" (flag.id) "/revive" } id="do-revive" data-dialog { "Lift kill switch" } }
+                @if let Some(lacks) = moment.viewer.lacks_of(flag, Permission::Trigger) {
+                    span.button.off role="link" aria-disabled="true" tabindex="0" title=(lacks) { "Trigger a release" }
+                } @else { a.button.primary href={ "/flags/" (flag.id) "/release" } { "Trigger a release" } }
+                @if let Some(lacks) = moment.viewer.lacks_of(flag, Permission::KillSwitch) {
+                    span.button.off role="link" aria-disabled="true" tabindex="0" title=(lacks) {
+                        @if is_killed { "Lift kill switch" } @else { "Kill" }
+                    }
+                }
+                @else if is_killed { a.button href={ "/flags/" (flag.id) "/revive" } id="do-revive" data-dialog { "Lift kill switch" } }
                 @else { a.button.danger href={ "/flags/" (flag.id) "/kill" } id="do-kill" data-dialog { "Kill" } }
             }
         }
@@ -247,7 +254,7 @@ pub(super) struct Fields {
 pub(super) async fn kill_dialog(
     State(site): State<Site>,
     Path(id): Path<String>,
-    headers: HeaderMap,
+    headers: Sender,
 ) -> Response {
     dialog(&site, &id, Switch::Kill, &headers, None)
 }
@@ -256,7 +263,7 @@ pub(super) async fn kill_dialog(
 pub(super) async fn revive_dialog(
     State(site): State<Site>,
     Path(id): Path<String>,
-    headers: HeaderMap,
+    headers: Sender,
 ) -> Response {
     dialog(&site, &id, Switch::Revive, &headers, None)
 }
@@ -265,7 +272,7 @@ pub(super) async fn revive_dialog(
 pub(super) async fn kill(
     State(site): State<Site>,
     Path(id): Path<String>,
-    headers: HeaderMap,
+    headers: Sender,
     Form(fields): Form<Fields>,
 ) -> Response {
     turn(&site, &id, Switch::Kill, &headers, fields).await
@@ -275,19 +282,13 @@ pub(super) async fn kill(
 pub(super) async fn revive(
     State(site): State<Site>,
     Path(id): Path<String>,
-    headers: HeaderMap,
+    headers: Sender,
     Form(fields): Form<Fields>,
 ) -> Response {
     turn(&site, &id, Switch::Revive, &headers, fields).await
 }
 
-async fn turn(
-    site: &Site,
-    id: &str,
-    switch: Switch,
-    headers: &HeaderMap,
-    fields: Fields,
-) -> Response {
+async fn turn(site: &Site, id: &str, switch: Switch, headers: &Sender, fields: Fields) -> Response {
     let request = v1::SetKillSwitchRequest {
         name: format!("flags/{id}"),
         request_id: fields.request_id,
@@ -305,7 +306,7 @@ fn dialog(
     site: &Site,
     id: &str,
     switch: Switch,
-    headers: &HeaderMap,
+    headers: &Sender,
     refusal: Option<&Status>,
 ) -> Response {
     let shown = Moment::now(site, Viewer::of(headers)).and_then(|moment| {

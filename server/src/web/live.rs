@@ -11,7 +11,7 @@ use super::{
     Site,
     page::{Moment, View},
     refused,
-    viewer::Viewer,
+    viewer::{Sender, Viewer},
 };
 use async_stream::stream;
 use axum::{
@@ -22,7 +22,7 @@ use axum::{
     },
 };
 use futures_util::Stream;
-use http::{HeaderMap, StatusCode};
+use http::StatusCode;
 use phasegate_engine::time::Timestamp;
 use serde::Serialize;
 use std::{collections::BTreeMap, convert::Infallible, pin::pin, time::Duration};
@@ -79,7 +79,7 @@ pub(super) async fn stream(
     State(site): State<Site>,
     Path(path): Path<String>,
     RawQuery(query): RawQuery,
-    headers: HeaderMap,
+    headers: Sender,
 ) -> Response {
     let Some(view) = View::parse(&path, query.as_deref()) else {
         return refused::no_such_page().await.into_response();
@@ -232,7 +232,7 @@ mod tests {
     async fn events_of(site: &Site, path: &str, count: usize) -> Vec<(String, Duration)> {
         let began = Instant::now();
         let (path, query) = (Path(path.to_owned()), RawQuery(None));
-        let response = stream(State(site.clone()), path, query, HeaderMap::new()).await;
+        let response = stream(State(site.clone()), path, query, Sender::default()).await;
         assert_eq!(response.status(), StatusCode::OK);
         let mut body = response.into_body().into_data_stream();
         let mut events = Vec::new();

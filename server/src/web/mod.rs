@@ -21,7 +21,10 @@
 //! Everything works as plain pages and forms; the script adds live updates and dialogs. Nothing is
 //! fetched from elsewhere, nothing is inline, and everything is escaped by its template.
 //!
-//! What is deliberately absent: authentication (see `viewer`), editing of pipelines, and any rule
+//! A viewer is shown what they may see, of a state that has nothing else in it; what they may not do is
+//! said where it would be done, and refused by the service like anybody's call.
+//!
+//! What is deliberately absent: authentication (see [`access`](crate::access)), editing of pipelines, and any rule
 //! about releases.
 
 mod action;
@@ -43,9 +46,12 @@ mod viewer;
 mod why;
 mod words;
 
-use crate::{delivery::Delivery, grpc::Api};
+use crate::{access::Refusal, delivery::Delivery, grpc::Api};
 use axum::{
-    Router, extract::DefaultBodyLimit, middleware::from_fn_with_state, response::Redirect,
+    Router,
+    extract::DefaultBodyLimit,
+    middleware::from_fn_with_state,
+    response::{Redirect, Response},
     routing::get,
 };
 use std::sync::Arc;
@@ -56,6 +62,11 @@ use tokio::sync::Semaphore;
 const STREAMS_MAX: usize = 1000;
 /// The largest form: new answers of 512 KiB, percent-encoded at worst.
 const FORM_BYTES_MAX: usize = 2 << 20;
+
+/// What is said to a browser that the gate does not let in.
+pub fn denied(refusal: &Refusal) -> Response {
+    refused::at_the_gate(refusal)
+}
 
 /// What the pages work with. Clones share it.
 #[derive(Clone, Debug)]

@@ -3,14 +3,14 @@
 
 use super::{
     Site, assets, flag, flags, pipelines, refused, release, releases,
-    viewer::{Known, Viewer},
+    viewer::{Known, Sender, Viewer},
 };
 use crate::{delivery::Following, driver::Handle};
 use axum::{
     extract::State as Extract,
     response::{Html, IntoResponse as _, Response},
 };
-use http::{HeaderMap, Uri};
+use http::Uri;
 use maud::{DOCTYPE, Markup, html};
 use phasegate_engine::{
     State,
@@ -37,7 +37,8 @@ impl Moment {
     /// The newest one; an answer of the API while there is none.
     pub(super) fn now(site: &Site, viewer: Viewer) -> Result<Self, Status> {
         let driver = site.api.driver()?.clone();
-        let (state, now, bucketing) = (driver.state(), driver.now(), site.api.bucketing());
+        let (now, bucketing) = (driver.now(), site.api.bucketing());
+        let state = viewer.seen(driver.state());
         let applications = site.delivery.following();
         Ok(Self { state, now, viewer, driver, bucketing, applications })
     }
@@ -142,7 +143,7 @@ fn parsed<T: Default + serde::de::DeserializeOwned>(uri: &Uri) -> T {
 }
 
 /// Shows a page.
-pub(super) async fn show(Extract(site): Extract<Site>, uri: Uri, headers: HeaderMap) -> Response {
+pub(super) async fn show(Extract(site): Extract<Site>, uri: Uri, headers: Sender) -> Response {
     let Some(view) = View::parse(uri.path(), uri.query()) else {
         return refused::no_such_page().await.into_response();
     };
@@ -249,7 +250,7 @@ fn who_and_when(moment: &Moment) -> Markup {
         a.viewer href="/caller" {
             @match moment.viewer.known {
                 Known::NotAtAll => { "Acting as nobody" }
-                Known::ByCookie | Known::ByProxy => { "Acting as " strong { (moment.viewer.caller.principal) } }
+                Known::ByCookie | Known::ByProxy | Known::ByCredential => { "Acting as " strong { (moment.viewer.caller.principal) } }
             }
         }
     }

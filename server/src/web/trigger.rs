@@ -5,14 +5,14 @@ use super::{
     page::{Chrome, Moment, document},
     refused,
     release::{planned_end, timeline},
-    viewer::Viewer,
+    viewer::{Sender, Viewer},
 };
 use axum::{
     Form,
     extract::{Path, State},
     response::{Html, IntoResponse as _, Redirect, Response},
 };
-use http::{HeaderMap, StatusCode};
+use http::StatusCode;
 use maud::{Markup, html};
 use phasegate_api::{
     convert,
@@ -73,7 +73,7 @@ enum Problem {
 pub(super) async fn form(
     State(site): State<Site>,
     Path(id): Path<String>,
-    headers: HeaderMap,
+    headers: Sender,
 ) -> Response {
     let shown = Moment::now(&site, Viewer::of(&headers)).and_then(|moment| {
         let flag = flag::find(&moment, &id)?;
@@ -114,7 +114,7 @@ fn settled(flag: &Flag) -> String {
 pub(super) async fn act(
     State(site): State<Site>,
     Path(id): Path<String>,
-    headers: HeaderMap,
+    headers: Sender,
     form: Result<Form<Fields>, axum::extract::rejection::FormRejection>,
 ) -> Response {
     let fields = match form {

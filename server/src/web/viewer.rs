@@ -1,7 +1,7 @@
 //! Who looks, and as whom they act.
 //!
-//! The server does not authenticate callers yet: it believes what they say, which is why it listens
-//! on loopback only. A proxy that authenticates says it in the two keys that gRPC calls carry as
+//! A server with a policy knows: the gate has put it into the request. One without believes what it is
+//! told, which is why it listens on loopback only. A proxy that authenticates says it in the two keys that gRPC calls carry as
 //! metadata; without a proxy a viewer names themself, in a form that keeps it in a cookie.
 
 use super::{
@@ -9,17 +9,25 @@ use super::{
     page::{Chrome, Moment, document},
     refused,
 };
-use crate::grpc::caller::{self, GROUPS, PRINCIPAL};
+use crate::{
+    access::{Grants, Permission, Reach},
+    grpc::caller::{self, GROUPS, PRINCIPAL},
+};
 use axum::{
     Form,
-    extract::State,
+    extract::{FromRequestParts, State},
     response::{Html, IntoResponse as _, Redirect, Response},
 };
 use cookie::{Cookie, SameSite, time::Duration};
-use http::{HeaderMap, StatusCode, header};
+use http::{HeaderMap, StatusCode, header, request::Parts};
 use maud::{Markup, html};
-use phasegate_engine::command::Caller;
+use phasegate_engine::{
+    self as engine,
+    command::{Action, Caller},
+    flag::{Flag, Labels},
+};
 use serde::Deserialize;
+use std::{convert::Infallible, sync::Arc};
 use tonic::metadata::{MetadataMap, MetadataValue};
 
 /// Who looks at a page.
@@ -30,11 +38,45 @@ pub(super) struct Viewer {
     /// How that is known.
     pub(super) known: Known,
     metadata: MetadataMap,
+    /// What they may; none if nothing is checked.
+    grants: Option<Grants>,
+}
+
+/// What a request says of who sends it.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Sender {
+    headers: HeaderMap,
+    grants: Option<Grants>,
+}
+
+impl std::ops::Deref for Sender {
+    type Target = HeaderMap;
+
+    fn deref(&self) -> &HeaderMap {
+        &self.headers
+    }
+}
+
+impl From<HeaderMap> for Sender {
+    fn from(headers: HeaderMap) -> Self {
+        Self { headers, grants: None }
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for Sender {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _to: &S) -> Result<Self, Infallible> {
+        let grants = parts.extensions.get::<Grants>().cloned();
+        Ok(Self { headers: parts.headers.clone(), grants })
+    }
 }
 
 /// How a viewer is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Known {
+    /// By a credential, or by whoever holds one and speaks for them.
+    ByCredential,
     /// A proxy says so.
     ByProxy,
     /// They say so.
@@ -45,19 +87,27 @@ pub(super) enum Known {
 
 impl Viewer {
     /// Reads who looks. What makes no sense counts as nobody; the form says what is wrong.
-    pub(super) fn of(headers: &HeaderMap) -> Self {
+    pub(super) fn of(headers: &Sender) -> Self {
+        if let Some(grants) = &headers.grants {
+            return Self {
+                caller: grants.caller().clone(),
+                known: Known::ByCredential,
+                metadata: MetadataMap::new(),
+                grants: Some(grants.clone()),
+            };
+        }
         let by_proxy = MetadataMap::from_headers(ours(headers));
         if !by_proxy.is_empty()
             && let Ok(caller) = caller::caller(&by_proxy)
         {
-            return Self { caller, known: Known::ByProxy, metadata: by_proxy };
+            return Self { caller, known: Known::ByProxy, metadata: by_proxy, grants: None };
         }
         let (principal, groups) = (cookie(headers, PRINCIPAL), cookie(headers, GROUPS));
         if let Some(metadata) = metadata(principal.as_deref(), groups.as_deref())
             && !metadata.is_empty()
             && let Ok(caller) = caller::caller(&metadata)
         {
-            return Self { caller, known: Known::ByCookie, metadata };
+            return Self { caller, known: Known::ByCookie, metadata, grants: None };
         }
         Self::nobody()
     }
@@ -65,20 +115,47 @@ impl Viewer {
     fn nobody() -> Self {
         let anonymous = phasegate_engine::id::Principal::new(caller::ANONYMOUS);
         let caller = Caller { principal: anonymous, groups: Vec::new() };
-        Self { caller, known: Known::NotAtAll, metadata: MetadataMap::new() }
+        let metadata = MetadataMap::new();
+        Self { caller, known: Known::NotAtAll, metadata, grants: None }
     }
 
     /// A call of the API, by them.
     pub(super) fn request<T>(&self, message: T) -> tonic::Request<T> {
         let mut request = tonic::Request::new(message);
         *request.metadata_mut() = self.metadata.clone();
+        if let Some(grants) = &self.grants {
+            request.extensions_mut().insert(grants.clone());
+        }
         request
+    }
+
+    /// Of a state, what they see.
+    pub(super) fn seen(&self, state: engine::State) -> engine::State {
+        match &self.grants {
+            Some(grants) => grants.seen(&state),
+            None => state,
+        }
+    }
+
+    /// What they would need for an action on something that they see, in words; none if they may.
+    pub(super) fn lacks(&self, state: &engine::State, action: &Action) -> Option<String> {
+        self.grants.as_ref()?.missing(state, action).map(words)
+    }
+
+    /// The same for a permission on a flag.
+    pub(super) fn lacks_of(&self, flag: &Flag, permission: Permission) -> Option<String> {
+        let may = self.grants.as_ref()?.may(permission, Some(&flag.labels));
+        (!may).then(|| words(permission))
     }
 
     /// Their groups, as they are written.
     fn groups(&self) -> String {
         self.caller.groups.iter().map(|group| group.as_str()).collect::<Vec<_>>().join(", ")
     }
+}
+
+fn words(missing: Permission) -> String {
+    format!("You lack the permission {missing}.")
 }
 
 fn ours(headers: &HeaderMap) -> HeaderMap {
@@ -115,11 +192,11 @@ pub(super) struct Named {
 }
 
 /// The form in which a viewer names themself.
-pub(super) async fn form(State(site): State<Site>, headers: HeaderMap) -> Response {
+pub(super) async fn form(State(site): State<Site>, headers: Sender) -> Response {
     let viewer = Viewer::of(&headers);
     let named = match viewer.known {
         Known::NotAtAll => Named { principal: String::new(), groups: String::new() },
-        Known::ByCookie | Known::ByProxy => {
+        Known::ByCookie | Known::ByProxy | Known::ByCredential => {
             Named { principal: viewer.caller.principal.to_string(), groups: viewer.groups() }
         }
     };
@@ -129,7 +206,7 @@ pub(super) async fn form(State(site): State<Site>, headers: HeaderMap) -> Respon
 /// Takes the names.
 pub(super) async fn act(
     State(site): State<Site>,
-    headers: HeaderMap,
+    headers: Sender,
     Form(named): Form<Named>,
 ) -> Response {
     let named =
@@ -187,7 +264,8 @@ fn body(viewer: &Viewer, named: &Named, problem: Option<&str>) -> Markup {
             @if let Some(problem) = problem {
                 div.refusal role="alert" { p { strong { "Refused. " } (problem) } }
             }
-            @if viewer.known == Known::ByProxy {
+            @if let Some(grants) = &viewer.grants { (may(grants)) }
+            @else if viewer.known == Known::ByProxy {
                 p { "A proxy signs you in as " strong { (viewer.caller.principal) } ". Sign out there to be somebody else." }
             } @else {
                 p {
@@ -209,6 +287,31 @@ fn body(viewer: &Viewer, named: &Named, problem: Option<&str>) -> Markup {
     }
 }
 
+/// Who they are and what they may, so that they see why something is refused.
+fn may(grants: &Grants) -> Markup {
+    let allowed = grants.allowed();
+    let places = |reach: &Reach| match reach {
+        Reach::Everywhere => "everywhere".to_owned(),
+        Reach::Under(scopes) => {
+            let label = |(key, value): (&Arc<str>, &Arc<str>)| format!("{key}={value}");
+            let scope = |labels: &Labels| labels.iter().map(label).collect::<Vec<_>>().join(" ");
+            scopes.iter().map(scope).collect::<Vec<_>>().join(", or ")
+        }
+    };
+    html! {
+        p { "You are " strong { (grants.caller().principal) } "." }
+        @if let Some(authenticated) = grants.authenticated() {
+            p { "Signed in is " strong { (authenticated) } ", who acts for you." }
+        }
+        table.list {
+            thead { tr { th scope="col" { "Permission" } th scope="col" { "Of flags with" } } }
+            tbody { @for (permission, reach) in allowed.permissions() {
+                tr { td { (permission) } td { (places(reach)) } }
+            } }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -218,7 +321,7 @@ mod tests {
         for (name, value) in pairs {
             headers.append(*name, value.parse().unwrap());
         }
-        let viewer = Viewer::of(&headers);
+        let viewer = Viewer::of(&headers.into());
         (viewer.known, viewer.caller.principal.to_string(), viewer.groups())
     }
 

@@ -29,7 +29,7 @@ use phasegate_engine::{
 };
 use phasegate_server::{
     clock::Clock as _,
-    driver::{Done, Error, Handle, Inbox, Message, Mode, Submission, Wait, Writer},
+    driver::{Anything, Done, Error, Handle, Inbox, Message, Mode, Submission, Wait, Writer},
     watch::Watches,
 };
 use std::{
@@ -233,7 +233,13 @@ impl World {
             reason: crate::history::reason(number),
             action,
         };
-        let submission = Submission { call, rpc, payload: [1; 32], mode: Mode::Commit };
+        let submission = Submission {
+            call,
+            rpc,
+            payload: [1; 32],
+            mode: Mode::Commit,
+            permit: Arc::new(Anything),
+        };
         self.ask(0, number, submission);
     }
 

@@ -8,8 +8,8 @@ mod retention;
 mod timers;
 
 use super::{
-    Config, Done, Error, Handle, Inbox, Message, Mode, StoreFailed, Submission, Turn, Wait, Writer,
-    assemble,
+    Anything, Config, Done, Error, Handle, Inbox, Message, Mode, StoreFailed, Submission, Turn,
+    Wait, Writer, assemble,
 };
 use crate::{
     clock::{Clock, ManualClock, Reading},
@@ -297,7 +297,13 @@ fn message(submission: Submission) -> (Message, oneshot::Receiver<Result<Done, E
 fn submission(action: Action) -> Submission {
     let caller = Caller { principal: Principal::new("ann"), groups: Vec::new() };
     let call = Call { caller, request_id: None, reason: "".into(), action };
-    Submission { call, rpc: "Test", payload: [0; 32], mode: Mode::Commit }
+    Submission {
+        call,
+        rpc: "Test",
+        payload: [0; 32],
+        mode: Mode::Commit,
+        permit: Arc::new(Anything),
+    }
 }
 
 fn with_id(action: Action, id: &str, payload: u8) -> Submission {

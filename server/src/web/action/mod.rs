@@ -7,7 +7,7 @@ use super::{
     Site,
     page::{Chrome, Moment, Place, document},
     refused, release,
-    viewer::Viewer,
+    viewer::{Sender, Viewer},
 };
 use crate::grpc::Api;
 use axum::{
@@ -15,7 +15,7 @@ use axum::{
     extract::{Path, State},
     response::{Html, IntoResponse as _, Redirect, Response},
 };
-use http::{HeaderMap, StatusCode};
+use http::StatusCode;
 use maud::{Markup, html};
 use offer::{Offer, offer};
 use phasegate_api::v1::{self, release_service_server::ReleaseService as _};
@@ -170,7 +170,7 @@ struct Attempt<'a> {
 pub(super) async fn dialog(
     State(site): State<Site>,
     Path((id, slug)): Path<(String, String)>,
-    headers: HeaderMap,
+    headers: Sender,
 ) -> Response {
     let Some(verb) = Verb::of_slug(&slug) else {
         return refused::no_such_page().await.into_response();
@@ -180,13 +180,7 @@ pub(super) async fn dialog(
 }
 
 /// Shows the dialog: its inside for the script, else as a page of its own.
-fn answer(
-    site: &Site,
-    id: &str,
-    verb: Verb,
-    headers: &HeaderMap,
-    attempt: &Attempt<'_>,
-) -> Response {
+fn answer(site: &Site, id: &str, verb: Verb, headers: &Sender, attempt: &Attempt<'_>) -> Response {
     let code = attempt.refused.map_or(StatusCode::OK, |refused| refused::code(refused.code()));
     let shown = Moment::now(site, Viewer::of(headers)).and_then(|moment| {
         let release = release::find(&moment, id)?;
@@ -208,7 +202,7 @@ fn answer(
 pub(super) async fn act(
     State(site): State<Site>,
     Path((id, slug)): Path<(String, String)>,
-    headers: HeaderMap,
+    headers: Sender,
     form: Result<Form<Fields>, axum::extract::rejection::FormRejection>,
 ) -> Response {
     let Some(verb) = Verb::of_slug(&slug) else {
