@@ -14,6 +14,7 @@ const FILES: &[&str] = &[
     "phasegate/v1/release_service.proto",
     "phasegate/v1/notification_service.proto",
     "phasegate/v1/errors.proto",
+    "phasegate/v1/access_service.proto",
     "phasegate/rehearsal/v1/clock.proto",
     "flagd/sync/v1/sync.proto",
     "flagd/evaluation/v1/evaluation.proto",

@@ -15,6 +15,7 @@ use crate::{
         store::Store,
         token::TokenCommand,
         top::Top,
+        whoami::Whoami,
     },
     exit,
     failure::Failure,
@@ -72,6 +73,8 @@ enum Command {
     Context(ContextCommand),
     /// Make static tokens, by which a server knows its callers
     Token(TokenCommand),
+    /// Show who you are to the server, and what you may do there
+    Whoami(Whoami),
     /// Move the clock of a rehearsal (`serve --clock manual`)
     Clock(Clock),
     /// Verify, export or import a data directory that no server has open
@@ -108,6 +111,7 @@ impl Arguments {
             Command::Notify(notify) => notify.run().await,
             Command::Context(context) => context.run(),
             Command::Token(token) => token.run(),
+            Command::Whoami(whoami) => whoami.run().await,
             Command::Clock(clock) => clock.run().await,
             Command::Store(store) => store.run().await,
             Command::Completions(completions) => completions.run(),

@@ -87,6 +87,10 @@ pub(crate) fn next_step(error: &Error) -> Option<String> {
             "wait for it, or go round it: `phasegate release override-window {release} {first} \
              --reason TEXT`, or full-rollout with --override-windows (closed for {phases})"
         ),
+        Reason::Unauthenticated => {
+            "say who you are with a credential that the server takes".to_owned()
+        }
+        Reason::PermissionMissing => "`phasegate whoami` shows what you may".to_owned(),
         Reason::TooManyWatches => "close some watches, or try again later".to_owned(),
         Reason::RateLimited => {
             "make fewer calls, watch instead of asking again and again, or have the limit raised"
@@ -109,6 +113,7 @@ pub(crate) fn next_step(error: &Error) -> Option<String> {
         Reason::RevisionCompacted
         | Reason::RevisionInFuture
         | Reason::StoreReplaced
+        | Reason::ViewChanged
         | Reason::SlowConsumer
         | Reason::StreamExpired
         | Reason::ServerDraining

@@ -7,8 +7,9 @@ use crate::{
     rehearsal::clock_service_client::ClockServiceClient,
     retry::Backoff,
     v1::{
-        flag_service_client::FlagServiceClient,
-        notification_service_client::NotificationServiceClient, pipeline_service_client::PipelineServiceClient,
+        access_service_client::AccessServiceClient, flag_service_client::FlagServiceClient,
+        notification_service_client::NotificationServiceClient,
+        pipeline_service_client::PipelineServiceClient,
         release_service_client::ReleaseServiceClient,
     },
     watch::Channels,
@@ -137,6 +138,10 @@ impl Client {
 
     pub(crate) fn notifications(&self) -> NotificationServiceClient<Channel> {
         NotificationServiceClient::new(self.calls.clone())
+    }
+
+    pub(crate) fn access(&self) -> AccessServiceClient<Channel> {
+        AccessServiceClient::new(self.calls.clone())
     }
 
     pub(crate) fn clock(&self) -> ClockServiceClient<Channel> {

@@ -148,6 +148,12 @@ reasons! {
     StoreReadOnly,
     /// The flags of an environment would not fit into a message.
     FlagSetTooLarge,
+    /// There is no credential, or it is not or no longer good.
+    Unauthenticated,
+    /// The permission `metadata["permission"]` is missing.
+    PermissionMissing,
+    /// What the caller may see is another set than before.
+    ViewChanged,
     /// The caller makes more calls than its share.
     RateLimited,
     /// The server does as much at a time as it may.

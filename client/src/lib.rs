@@ -48,6 +48,7 @@ mod credential;
 mod error;
 mod retry;
 
+mod access;
 mod clock;
 mod flags;
 mod mutation;

@@ -40,6 +40,7 @@ named! {
     v1::EvaluateFlagResponse = "phasegate.v1.EvaluateFlagResponse",
     v1::WatchReleaseResponse = "phasegate.v1.WatchReleaseResponse",
     v1::WatchReleasesResponse = "phasegate.v1.WatchReleasesResponse",
+    v1::GetIdentityResponse = "phasegate.v1.GetIdentityResponse",
     rehearsal::GetResponse = "phasegate.rehearsal.v1.GetResponse",
 }
 

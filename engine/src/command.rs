@@ -2,13 +2,13 @@
 //! here; what is left to refuse depends on the state.
 
 use crate::{
-    flag::Spec,
+    flag::{Labels, Spec},
     id::{FlagId, Group, GuardId, PhaseId, PipelineId, Principal, ReleaseId, RequestId, Revision},
     pipeline::Template,
     release::GuardVerdict,
     time::{Span, Timestamp},
 };
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 /// A caller's wish, or a timer that came due.
 #[derive(Clone, Debug, PartialEq)]
@@ -71,6 +71,7 @@ pub enum Action {
         description: Arc<str>,
         spec: Arc<Spec>,
         pipeline: Option<PipelineId>,
+        labels: Labels,
     },
     UpdateFlag {
         flag: FlagId,
@@ -188,6 +189,8 @@ pub struct FlagChange {
     pub spec: Option<Arc<Spec>>,
     /// Attach, or detach with `Some(None)`.
     pub pipeline: Option<Option<PipelineId>>,
+    /// All labels.
+    pub labels: Option<Labels>,
 }
 
 /// The fields of a pipeline to replace; none: leave.
@@ -217,7 +220,7 @@ pub struct Trigger {
     /// Spec revision that the change was made from.
     pub base: Option<Revision>,
     /// Whatever the caller wants to find it by.
-    pub labels: BTreeMap<Arc<str>, Arc<str>>,
+    pub labels: Labels,
     /// Free text.
     pub description: Arc<str>,
     /// Not before this time.

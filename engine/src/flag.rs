@@ -7,7 +7,13 @@ use crate::{
     value::Object,
 };
 use serde::{Deserialize, Serialize};
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+/// Keys and values that a resource is found and scoped by.
+pub type Labels = BTreeMap<Arc<str>, Arc<str>>;
 
 /// What a flag answers: the first rule that matches, else the default.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -106,14 +112,26 @@ pub struct Flag {
     pub spec: Arc<Spec>,
     /// The pipeline along which all its releases run.
     pub pipeline: Option<PipelineId>,
+    /// Whose it is, and whatever else it is found by. They decide who may see it and act on it, and
+    /// nothing that it answers.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: Labels,
     /// The kill switch.
     pub kill_switch: KillSwitch,
+    /// Commit that last gave it other labels; zero if they are those it was created with.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub labels_revision: Revision,
     /// Commit that last changed the settled spec.
     pub spec_revision: Revision,
     /// Commit that last changed the flag; its etag stands for this.
     pub revision: Revision,
     /// Time of that commit.
     pub update_time: Timestamp,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for it so")]
+fn is_zero(revision: &Revision) -> bool {
+    *revision == Revision::ZERO
 }
 
 /// True if two specs differ in an environment that is not exempt: one that a rule of either names,

@@ -26,6 +26,8 @@ pub struct State {
     attached: OrdMap<PipelineId, OrdSet<FlagId>>,
     /// Releases along a pipeline that are not over.
     along: OrdMap<PipelineId, OrdSet<ReleaseId>>,
+    /// Flags that were given other labels since they were created, by the commit that did it last.
+    relabelled: OrdSet<(Revision, FlagId)>,
 }
 
 impl Default for State {
@@ -47,6 +49,7 @@ impl State {
             unfinished: OrdMap::new(),
             attached: OrdMap::new(),
             along: OrdMap::new(),
+            relabelled: OrdSet::new(),
         }
     }
 
@@ -167,6 +170,23 @@ impl State {
         self.along.get(pipeline).and_then(OrdSet::get_min)
     }
 
+    /// The last commit that gave a flag which there still is other labels than it had; zero if none
+    /// did.
+    pub fn relabelled(&self) -> Revision {
+        self.relabelled.get_max().map_or(Revision::ZERO, |(revision, _)| *revision)
+    }
+
+    /// The same state with only some of its flags, and only the releases whose flag `keep` wants. The
+    /// flag of a release may be gone.
+    #[must_use]
+    pub fn only(&self, keep: impl Fn(Option<&Flag>) -> bool) -> Self {
+        let flags = self.flags().filter(|flag| keep(Some(flag))).cloned();
+        let wanted =
+            |release: &&Arc<Release>| keep(self.flag(&release.proposal.flag).map(|f| &**f));
+        let releases = self.releases().filter(wanted).cloned();
+        Self::restore(self.revision, self.time, flags, self.pipelines().cloned(), releases)
+    }
+
     pub(crate) fn advance_to(&mut self, revision: Revision, time: Timestamp) {
         self.revision = revision;
         self.time = time;
@@ -177,6 +197,9 @@ impl State {
         if let Some(pipeline) = &flag.pipeline {
             self.attached.entry(pipeline.clone()).or_default().insert(flag.id.clone());
         }
+        if flag.labels_revision != Revision::ZERO {
+            self.relabelled.insert((flag.labels_revision, flag.id.clone()));
+        }
         self.flags.insert(flag.id.clone(), flag);
     }
 
@@ -186,9 +209,11 @@ impl State {
     }
 
     fn detach(&mut self, id: &FlagId) {
-        if let Some(pipeline) = self.flags.get(id).and_then(|flag| flag.pipeline.clone()) {
-            remove_from_set(&mut self.attached, &pipeline, id);
+        let Some(flag) = self.flags.get(id).map(Arc::clone) else { return };
+        if let Some(pipeline) = &flag.pipeline {
+            remove_from_set(&mut self.attached, pipeline, id);
         }
+        self.relabelled.remove(&(flag.labels_revision, id.clone()));
     }
 
     pub(crate) fn store_pipeline(&mut self, pipeline: Arc<Pipeline>) {

@@ -173,11 +173,13 @@ impl From<file::Flag> for Flag {
             description: "".into(),
             spec: Arc::new(spec(flag.feature_gate, flag.dynamic_config)),
             pipeline: None,
+            labels: Default::default(),
             kill_switch: if flag.killed {
                 KillSwitch::Engaged { reason }
             } else {
                 KillSwitch::Lifted { reason }
             },
+            labels_revision: Revision::ZERO,
             spec_revision: Revision::ZERO,
             revision: Revision::ZERO,
             update_time: Timestamp::EPOCH,
@@ -480,7 +482,9 @@ fn flag_with_shares(points: &[u32]) -> Flag {
         description: "".into(),
         spec: Arc::new(Spec::Config(Rules { rules, default: place(points.len()) })),
         pipeline: None,
+        labels: Default::default(),
         kill_switch: KillSwitch::Lifted { reason: "".into() },
+        labels_revision: Revision::ZERO,
         spec_revision: Revision::ZERO,
         revision: Revision::ZERO,
         update_time: Timestamp::EPOCH,

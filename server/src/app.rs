@@ -11,16 +11,24 @@
 mod addresses;
 mod exit;
 mod front;
+mod gate;
 mod incoming;
+mod record;
+mod running;
 mod security;
+mod shares;
 mod tls;
 
 pub use exit::{Error, ExitCode};
 pub use tls::Error as TlsError;
 
 use crate::{
+    access::{
+        Access, Policies, Refusals,
+        identity::{Authenticate, Trusting},
+    },
     clock::{Clock, ManualClock, SystemClock},
-    config::{ClockSource, Config, Data},
+    config::{self, ClockSource, Config, Data},
     delivery::Delivery,
     driver::Driver,
     grpc::{Api, Health, Offer},
@@ -29,8 +37,9 @@ use crate::{
     watch::Watches,
     web::{Scheme, Site},
 };
-use axum::middleware::from_fn_with_state;
-use front::{Door, Front, Nobody};
+use front::Front;
+use record::Record;
+use running::Running;
 use security::{Security, Watched};
 use std::{future::Future, io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 use tokio::{
@@ -39,7 +48,7 @@ use tokio::{
     task::JoinHandle,
     time::timeout,
 };
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 use tonic::transport::Server;
 
 /// Opens a store, which may take seconds.
@@ -51,6 +60,10 @@ pub struct Parts {
     pub clock: Arc<dyn Clock>,
     /// The store.
     pub open_store: OpenStore,
+    /// Tells who calls. None: callers are believed.
+    pub who: Option<Arc<dyn Authenticate>>,
+    /// Is told of everybody who is refused at the gate.
+    pub refusals: Option<Arc<dyn Refusals>>,
 }
 
 impl std::fmt::Debug for Parts {
@@ -73,7 +86,7 @@ impl Parts {
                 Ok(Box::new(store::memory::open(&store::memory::Disk::new(), fresh)?))
             }),
         };
-        Self { clock, open_store }
+        Self { clock, open_store, who: None, refusals: None }
     }
 }
 
@@ -87,6 +100,8 @@ pub struct App {
     watched: Watched,
     listener: TcpListener,
     address: SocketAddr,
+    access: Access,
+    record: Record,
     tell_serving: Option<oneshot::Sender<()>>,
 }
 
@@ -106,10 +121,23 @@ impl App {
             config.driver.routes = Arc::new(router.clone());
         }
         let (security, watched) = Security::of(&config)?;
+        let record = Record::default();
+        let access = access(&config, &parts, &security, &record)?;
         let failed = |source| Error::Listen { address: config.listen, source };
         let listener = incoming::listen(config.listen).map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
-        Ok(Self { config, parts, router, security, watched, listener, address, tell_serving: None })
+        Ok(Self {
+            config,
+            parts,
+            access,
+            record,
+            router,
+            security,
+            watched,
+            listener,
+            address,
+            tell_serving: None,
+        })
     }
 
     /// Where it listens: the port that was taken, if any was wanted.
@@ -133,16 +161,13 @@ impl App {
             None => Offer::Production,
         };
         let health = Health::new(offer).await;
-        let api =
-            Api::new(self.config.bucketing).with_environments(&self.config.delivery.environments());
+        let api = Api::new(self.config.bucketing)
+            .with_environments(&self.config.delivery.environments())
+            .with_access(self.access.clone());
+        let _follows_policy = follow_policy(&self.access);
         let drain_over = self.config.watch.drain_over;
         let delivery = Delivery::new(api.clone(), self.config.delivery.clone(), drain_over);
         let security = self.security;
-        let nobody = match security.authenticator {
-            Some(_) => Nobody::Refused,
-            None => Nobody::Served,
-        };
-        let door = Door { authenticate: security.authenticate(), nobody };
         let mut site = Site::new(delivery.clone(), &self.config.page_hosts);
         if let Some(authenticator) = &security.authenticator {
             let scheme = match security.tls {
@@ -154,20 +179,16 @@ impl App {
         let transport = Transport::start(
             self.listener,
             &self.config,
-            Front::new(
-                delivery.add_to(api.routes(offer, &health)).prepare(),
-                delivery.http().merge(Site::new(delivery, &self.config.page_hosts).routes()),
-                self.config.edge.running_max,
-            ),
             security.tls.clone(),
-            Front {
-                routes: delivery.add_to(api.routes(offer, &health)).prepare(),
-                pages: delivery
-                    .http()
-                    .route_layer(from_fn_with_state(door.clone(), front::keep))
-                    .merge(site.routes()),
-                door,
-            },
+            Front::new(
+                self.access,
+                delivery.add_to(api.routes(offer, &health)).prepare(),
+                delivery.http().merge(site.routes()),
+                Running::new(
+                    self.config.edge.running_max,
+                    self.config.edge.running_per_principal_max,
+                ),
+            ),
         );
         let stop = CancellationToken::new();
         let keep_fresh = security.keep_fresh(self.watched);
@@ -199,6 +220,7 @@ impl App {
             api.notify_with(notifier.clone());
             notifier
         });
+        self.record.open(driver.handle().clone());
         api.open(driver.handle().clone(), watches.clone());
         health.serving().await;
         tracing::info!(store_id = %driver.handle().store_id(), "serving");
@@ -228,6 +250,55 @@ impl App {
             }
         }
     }
+}
+
+/// Who may do what, by the configuration.
+fn access(
+    config: &Config,
+    parts: &Parts,
+    security: &Security,
+    record: &Record,
+) -> Result<Access, Error> {
+    let policies = config.policy.as_deref().map(Policies::load).transpose()?;
+    let known = || Some(Arc::clone(security.authenticator.as_ref()?) as Arc<dyn Authenticate>);
+    let (who, policies) = match (parts.who.clone().or_else(known), policies) {
+        (None, None) => return Ok(Access::open()),
+        (Some(_), None) => return Err(config::Invalid::NoPolicy.into()),
+        (None, Some(policies)) => (Arc::new(Trusting::new()) as Arc<dyn Authenticate>, policies),
+        (Some(who), Some(policies)) => (who, policies),
+    };
+    let refusals = parts.refusals.clone().unwrap_or_else(|| Arc::new(record.clone()));
+    Ok(Access::recorded(who, policies, config.edge.rates, refusals))
+}
+
+/// Reads the policy again when its file changes, and at SIGHUP. Ends with what it gives.
+fn follow_policy(access: &Access) -> DropGuard {
+    let ended = CancellationToken::new();
+    let guard = ended.clone().drop_guard();
+    let Some(policies) = access.policies().cloned() else { return guard };
+    tokio::spawn(async move {
+        let (ask, asked) = watch::channel(0_u64);
+        let hang_ups = async {
+            use tokio::signal::unix::{SignalKind, signal};
+            match signal(SignalKind::hangup()) {
+                Ok(mut hang_ups) => {
+                    while hang_ups.recv().await.is_some() {
+                        tracing::info!("SIGHUP");
+                        ask.send_modify(|times| *times += 1);
+                    }
+                }
+                // It is still read whenever it changes.
+                Err(error) => tracing::warn!(%error, "SIGHUP is not heard"),
+            }
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            () = hang_ups => {}
+            () = policies.follow(asked) => {}
+            () = ended.cancelled() => {}
+        }
+    });
+    guard
 }
 
 /// Opens and reads the store, and starts the writer. On a thread of its own: it blocks, and it must

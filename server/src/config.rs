@@ -1,7 +1,7 @@
 //! Configuration: a plain struct with documented defaults, and the check that refuses what is not
 //! safe or makes no sense. Reading it from flags, files or the environment is somebody else's work.
 
-use crate::{delivery, driver, watch};
+use crate::{access::Rates, delivery, driver, watch};
 pub use phasegate_engine::{
     id::{EnvironmentId, SinkId},
     targeting::Bucketing,
@@ -57,6 +57,8 @@ pub struct Config {
     pub page_hosts: Vec<String>,
     /// The file that says who is told of what. Default none: nobody is told of anything.
     pub notifications: Option<PathBuf>,
+    /// The policy: who may do what. Default none: callers are believed and may do everything.
+    pub policy: Option<PathBuf>,
 }
 
 /// Where commits go.
@@ -137,6 +139,10 @@ pub struct Edge {
     /// How many requests are read and answered, streams that have begun and calls of WaitRelease
     /// apart; more are refused as they come. Each holds 1 MiB at most. Default 256.
     pub running_max: usize,
+    /// How many of them may be of one principal, where callers are authenticated. Default 64.
+    pub running_per_principal_max: usize,
+    /// How many calls a principal may make in a second, where callers are authenticated.
+    pub rates: Rates,
 }
 
 impl Default for Edge {
@@ -146,6 +152,8 @@ impl Default for Edge {
             connections_per_address_max: 64,
             first_request_within: Duration::from_secs(10),
             running_max: 256,
+            running_per_principal_max: 64,
+            rates: Rates::default(),
         }
     }
 }
@@ -168,6 +176,11 @@ pub enum Invalid {
     /// Certificates of clients come with TLS or not at all.
     #[error("the authentication file has `certificates`, but without --tls-cert there is no TLS")]
     CertificatesWithoutTls,
+    /// Callers are known, and nothing says what they may.
+    #[error(
+        "callers are authenticated, and nothing says what they may do: give a policy with --policy FILE"
+    )]
+    NoPolicy,
     /// A value is out of its range.
     #[error("{setting} must be {range}")]
     OutOfRange {
@@ -219,6 +232,7 @@ impl Config {
             edge: Edge::default(),
             page_hosts: Vec::new(),
             notifications: None,
+            policy: None,
         }
     }
 
@@ -249,6 +263,8 @@ impl Config {
         let per_address = self.edge.connections_per_address_max;
         require(per_address > 0, "edge.connections_per_address_max", "at least 1")?;
         require(self.edge.running_max > 0, "edge.running_max", "at least 1")?;
+        let per_principal = self.edge.running_per_principal_max;
+        require(per_principal > 0, "edge.running_per_principal_max", "at least 1")?;
         require(
             self.delivery.origins.iter().all(|origin| is_origin(origin)),
             "delivery.origins",
@@ -293,6 +309,7 @@ mod tests {
         config.validate().map_err(|invalid| match invalid {
             Invalid::Exposed { address, lacks } => format!("{address}: {lacks:?}"),
             Invalid::CertificatesWithoutTls => "certificates".to_owned(),
+            Invalid::NoPolicy => "policy".to_owned(),
             Invalid::OutOfRange { setting, .. } => setting.to_owned(),
         })
     }
@@ -344,7 +361,8 @@ mod tests {
             (|c| c.edge.connections_max = 0, "edge.connections_max"),
             (|c| c.edge.connections_per_address_max = 0, "edge.connections_per_address_max"),
             (|c| c.edge.running_max = 0, "edge.running_max"),
-        ] as [(fn(&mut Config), &str); 3]
+            (|c| c.edge.running_per_principal_max = 0, "edge.running_per_principal_max"),
+        ] as [(fn(&mut Config), &str); 4]
         {
             assert_eq!(check(change), Err(name.into()));
         }

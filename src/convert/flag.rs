@@ -62,16 +62,17 @@ pub fn create_flag(request: v1::CreateFlagRequest) -> Result<Parsed, Rejected> {
                 None => fields.refuse(NO_SPEC),
             };
             let pipeline = fields.optional_pipeline(&flag.pipeline);
-            (description, spec, pipeline)
+            (description, spec, pipeline, fields.labels(flag.labels))
         })
     });
     let parsed = (|| {
-        let (description, spec, pipeline) = flag?;
+        let (description, spec, pipeline, labels) = flag?;
         let action = Action::CreateFlag {
             flag: id?,
             description: description?,
             spec: spec?,
             pipeline: pipeline?,
+            labels: labels?,
         };
         let validate_only = request.validate_only;
         Some(Parsed { action, request_id: request_id?, reason: Arc::from(""), validate_only })
@@ -81,7 +82,8 @@ pub fn create_flag(request: v1::CreateFlagRequest) -> Result<Parsed, Rejected> {
 
 /// Parses UpdateFlag.
 pub fn update_flag(request: v1::UpdateFlagRequest) -> Result<Parsed, Rejected> {
-    const MASKABLE: &[&str] = &["description", "feature_gate", "dynamic_config", "pipeline"];
+    const MASKABLE: &[&str] =
+        &["description", "feature_gate", "dynamic_config", "pipeline", "labels"];
     let mut fields = Fields::default();
     let request_id = fields.request_id(request.request_id);
     let mask = fields.mask(request.update_mask, MASKABLE);
@@ -241,10 +243,12 @@ impl Fields {
         let spec = self.spec_change(mask, flag.spec);
         let pipeline =
             mask.pick("pipeline", flag.pipeline).map(|pipeline| self.optional_pipeline(&pipeline));
+        let labels = mask.pick("labels", flag.labels).map(|labels| self.labels(labels));
         Some(FlagChange {
             description: all_or_nothing(description)?,
             spec: spec?,
             pipeline: all_or_nothing(pipeline)?,
+            labels: all_or_nothing(labels)?,
         })
     }
 
@@ -288,6 +292,11 @@ pub fn flag_to_wire(flag: &Flag, active: Option<&ReleaseId>) -> v1::Flag {
         etag: etag(flag.revision),
         revision: revision_to_wire(flag.revision),
         update_time: Some(timestamp_to_wire(flag.update_time)),
+        labels: flag
+            .labels
+            .iter()
+            .map(|(key, value)| (key.to_string(), value.to_string()))
+            .collect(),
     }
 }
 

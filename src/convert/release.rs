@@ -17,7 +17,7 @@ use phasegate_engine::{
 };
 use std::{collections::BTreeMap, sync::Arc};
 
-/// The most labels of a release, or of a filter.
+/// The most labels of a flag, a release, or a filter.
 const LABELS_MAX: usize = 64;
 /// The most characters of a label's key.
 const LABEL_KEY_MAX: usize = 63;
@@ -112,7 +112,7 @@ impl Fields {
         }
     }
 
-    /// Labels, of a release or a filter.
+    /// Labels, of a flag, a release or a filter.
     pub(super) fn labels(
         &mut self,
         labels: BTreeMap<String, String>,

@@ -13,7 +13,7 @@ use phasegate_engine::{
     id::{FlagId, Group, PhaseId, PipelineId, Principal, ReleaseId, RequestId, Revision},
     time::{Span, Timestamp},
 };
-use phasegate_server::driver::{Mode, Origin, Submission};
+use phasegate_server::driver::{Anything, Mode, Origin, Submission};
 use std::collections::BTreeMap;
 
 pub(crate) fn release_id(number: usize) -> ReleaseId {
@@ -80,6 +80,7 @@ impl Sight<'_> {
                 Dry::ValidateOnly => Mode::ValidateOnly,
             },
             origin: Origin::default(),
+            permit: Arc::new(Anything),
         }
     }
 
@@ -124,6 +125,7 @@ impl Sight<'_> {
                 description: "".into(),
                 spec: spec(0),
                 pipeline: pipeline.map(pipeline_id),
+                labels: Default::default(),
             },
             Request::UpdateFlag { flag, number, etag } => {
                 let (flag, expected) = self.of_flag(*flag, *etag);

@@ -16,6 +16,7 @@ pub(crate) mod token;
 pub(crate) mod top;
 mod trigger;
 pub(crate) mod watch;
+pub(crate) mod whoami;
 
 use crate::time;
 use chrono::{DateTime, Utc};

@@ -67,6 +67,10 @@ pub(crate) struct Serve {
     /// it changes, and at SIGHUP
     #[arg(long, env = "PHASEGATE_NOTIFICATIONS", value_name = "FILE")]
     notifications: Option<PathBuf>,
+    /// Who may do what: a file, read again when it changes and at SIGHUP. Without it callers are believed
+    /// and may do everything
+    #[arg(long, env = "PHASEGATE_POLICY", value_name = "FILE")]
+    policy: Option<PathBuf>,
     #[command(flatten)]
     network: Network,
     #[command(flatten)]
@@ -226,6 +230,7 @@ impl Serve {
         if self.network.insecure_allow_plaintext_unauthenticated {
             config.exposure = Exposure::Insecure;
         }
+        config.policy = self.policy.clone();
         config.page_hosts = self.page_hosts.clone();
         config.edge.connections_per_address_max = self.connections_per_address;
         config.notifications = self.notifications.clone();

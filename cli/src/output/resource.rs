@@ -21,6 +21,8 @@ pub(crate) fn flag(flag: &v1::Flag, now: DateTime<Utc>) -> String {
     facts.fact("description", &*flag.description);
     facts.fact("killed", if flag.killed { why(&flag.kill_reason) } else { String::new() });
     facts.fact("pipeline", &*flag.pipeline);
+    let labels = flag.labels.iter().map(|(key, value)| format!("{key}={value}"));
+    facts.fact("labels", labels.collect::<Vec<_>>().join(" "));
     facts.fact("release", &*flag.active_release);
     facts.fact("changed", updated(flag.update_time.as_ref(), flag.revision, now));
     text.push_str(&facts.render());

@@ -4,8 +4,8 @@ use super::{draft::Draft, is_fresh};
 use crate::{
     command::{Expected, FlagChange, SwitchTo},
     event::Event,
-    flag::{Flag, FlagKind, KillSwitch, Spec, differs_outside},
-    id::{FlagId, PipelineId},
+    flag::{Flag, FlagKind, KillSwitch, Labels, Spec, differs_outside},
+    id::{FlagId, PipelineId, Revision},
     refusal::{Refusal, Resource},
     state::State,
 };
@@ -17,6 +17,7 @@ pub(super) fn create(
     description: &Arc<str>,
     spec: &Arc<Spec>,
     pipeline: Option<&PipelineId>,
+    labels: &Labels,
 ) -> Result<(), Refusal> {
     check_pipeline(draft.state(), pipeline)?;
     if draft.state().flag(id).is_some() {
@@ -27,7 +28,9 @@ pub(super) fn create(
         description: Arc::clone(description),
         spec: Arc::clone(spec),
         pipeline: pipeline.cloned(),
+        labels: labels.clone(),
         kill_switch: KillSwitch::Lifted { reason: Arc::from("") },
+        labels_revision: Revision::ZERO,
         spec_revision: draft.revision(),
         revision: draft.revision(),
         update_time: draft.time(),
@@ -58,6 +61,10 @@ pub(super) fn update(
     }
     if let Some(pipeline) = &change.pipeline {
         updated.pipeline.clone_from(pipeline);
+    }
+    if let Some(labels) = change.labels.as_ref().filter(|labels| **labels != flag.labels) {
+        updated.labels.clone_from(labels);
+        updated.labels_revision = draft.revision();
     }
     if updated != *flag {
         draft.store_flag(updated);

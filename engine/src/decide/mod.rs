@@ -47,8 +47,8 @@ pub fn decide(state: &State, command: &Command, now: Timestamp) -> Result<Option
 fn decide_call(state: &State, call: &Call, now: Timestamp) -> Result<Option<Commit>, Refusal> {
     let mut draft = Draft::by_caller(state, call, now);
     match &call.action {
-        Action::CreateFlag { flag, description, spec, pipeline } => {
-            flag::create(&mut draft, flag, description, spec, pipeline.as_ref())?;
+        Action::CreateFlag { flag, description, spec, pipeline, labels } => {
+            flag::create(&mut draft, flag, description, spec, pipeline.as_ref(), labels)?;
         }
         Action::UpdateFlag { flag, expected, change } => {
             flag::update(&mut draft, flag, *expected, change)?;

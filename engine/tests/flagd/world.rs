@@ -281,11 +281,13 @@ fn flag(dice: &mut Dice, spec: Spec) -> Flag {
         description: "".into(),
         spec: Arc::new(spec),
         pipeline: None,
+        labels: Default::default(),
         kill_switch: if dice.once_in(15) {
             KillSwitch::Engaged { reason }
         } else {
             KillSwitch::Lifted { reason }
         },
+        labels_revision: Revision::ZERO,
         spec_revision: Revision::new(dice.below(1_000_000) as u64),
         revision: Revision::ZERO,
         update_time: Timestamp::EPOCH,

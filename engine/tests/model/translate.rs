@@ -226,6 +226,7 @@ fn flag_action(flag: FlagId, act: FlagAct) -> Action {
             description: Arc::from(""),
             spec: spec(Spec::Config { all: 0, staging: None }),
             pipeline: pipeline.map(pipeline_id),
+            labels: Default::default(),
         },
         FlagAct::Kill(true) => Action::SetKillSwitch { flag, switch: SwitchTo::Engaged },
         FlagAct::Kill(false) => Action::SetKillSwitch { flag, switch: SwitchTo::Lifted },

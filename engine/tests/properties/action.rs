@@ -54,6 +54,7 @@ pub(crate) fn flag_action(flag: FlagId, verb: &FlagVerb) -> Action {
             description: Arc::from(""),
             spec: spec(0),
             pipeline: named(pipeline),
+            labels: Default::default(),
         },
         FlagVerb::Update(number) => {
             let change = FlagChange { spec: Some(spec(*number)), ..FlagChange::default() };

@@ -76,6 +76,7 @@ impl History {
                 description: Arc::from(""),
                 spec: spec(0),
                 pipeline: pipeline.map(|index| id(PIPELINES[index])),
+                labels: Default::default(),
             });
         }
         history

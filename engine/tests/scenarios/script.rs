@@ -5,7 +5,7 @@ use phasegate_engine::{
         Action, Call, Caller, ConflictPolicy, Expected, FlagChange, Gate, PipelineChange, SwitchTo,
         Trigger,
     },
-    flag::{Rule, Rules, Spec},
+    flag::{Labels, Rule, Rules, Spec},
     id::{
         EnvironmentId, Group, GuardId, PhaseId, Principal, ReleaseId, RequestId, Revision, RuleId,
     },
@@ -242,6 +242,7 @@ fn action(words: &mut Words<'_>, below: &[&str], reason: &str) -> Action {
                     Some(pipeline) => Some(Some(id(pipeline))),
                 },
                 description: (!reason.is_empty()).then(|| Arc::from(reason)),
+                labels: words.option("labelled").map(labels),
             };
             Action::UpdateFlag { flag, expected, change }
         }
@@ -288,11 +289,26 @@ fn action(words: &mut Words<'_>, below: &[&str], reason: &str) -> Action {
     }
 }
 
+/// `team=web,tier=2`, or `nothing`.
+fn labels(text: &str) -> Labels {
+    let label = |pair: &str| {
+        let (key, value) = pair.split_once('=').expect("a label is key=value");
+        (Arc::from(key), Arc::from(value))
+    };
+    text.split(',').filter(|text| *text != "nothing").map(label).collect()
+}
+
 fn create_flag(words: &mut Words<'_>, default: &str) -> Action {
     let flag = id(words.next());
     let pipeline = words.option("along").map(id);
     let settled = if words.left.is_empty() { default } else { words.next() };
-    Action::CreateFlag { flag, description: Arc::from(""), spec: Arc::new(spec(settled)), pipeline }
+    Action::CreateFlag {
+        flag,
+        description: Arc::from(""),
+        spec: Arc::new(spec(settled)),
+        pipeline,
+        labels: Labels::new(),
+    }
 }
 
 fn trigger(words: &mut Words<'_>, description: &str) -> Action {

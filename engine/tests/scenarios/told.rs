@@ -220,6 +220,9 @@ fn flag_told(before: Option<&Flag>, flag: &Flag) -> String {
     if let Some(pipeline) = &flag.pipeline {
         write!(told, " along {pipeline}").unwrap();
     }
+    for (key, value) in &flag.labels {
+        write!(told, " {key}={value}").unwrap();
+    }
     if flag.kill_switch.is_engaged() {
         told += " killed";
     }

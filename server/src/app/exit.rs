@@ -1,7 +1,10 @@
 //! Why a server did not start or did not go on, and the exit code that says so to a supervisor.
 
 use super::tls;
-use crate::{access::identity::file, config, driver, notify, store};
+use crate::{
+    access::{self, identity::file},
+    config, driver, notify, store,
+};
 use std::{io, net::SocketAddr};
 
 /// Exit codes of `phasegate serve`, from sysexits.h where it has one. Documented, with what to do,
@@ -48,6 +51,9 @@ pub enum Error {
     /// The files of TLS are refused.
     #[error("the files of TLS are refused")]
     Tls(#[source] tls::Error),
+    /// The policy cannot be read, or is refused.
+    #[error(transparent)]
+    Policy(#[from] access::PolicyError),
     /// The address cannot be listened on, for example because another process does.
     #[error("cannot listen on {address}")]
     Listen {
@@ -83,6 +89,7 @@ impl Error {
     pub fn exit_code(&self) -> ExitCode {
         match self {
             Self::Config(_)
+            | Self::Policy(_)
             | Self::Notifications(_)
             | Self::Authentication(_)
             | Self::Tls(_) => ExitCode::Config,

@@ -1,22 +1,27 @@
-//! What stands before the services: which requests are gRPC at all, how many are looked at at a time,
-//! and how long each may take.
+//! What stands before the services: which requests are gRPC at all, who is let in, how many are looked at
+//! at a time, and how long each may take.
 //!
 //! One port serves gRPC over HTTP/2 and, to everything else, the pages. Without this tonic would answer
 //! a browser with `200` and a `grpc-status` that nobody sees.
 
-use super::incoming::ConnectInfo;
-use crate::grpc;
+use super::{
+    gate::{enter, watched, watched_page},
+    incoming::Peer,
+    running::Running,
+};
+use crate::{
+    access::{Access, Grants, table},
+    delivery, grpc,
+};
 use axum::{Router, response::IntoResponse as _};
 use futures_util::future::BoxFuture;
 use http::{HeaderValue, Request, Response, StatusCode, Version, header};
 use std::{
     convert::Infallible,
-    sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
-use tokio::sync::Semaphore;
-use tonic::{body::Body, service::Routes};
+use tonic::{Status, body::Body, service::Routes};
 use tower::{Service, util::ServiceExt as _};
 
 /// A call that was not answered after this is given up. What it asked for may still happen: the
@@ -33,17 +38,18 @@ const EARLIER_THAN_TONIC: Duration = Duration::from_millis(5);
 /// The outermost service.
 #[derive(Clone, Debug)]
 pub(super) struct Front {
+    access: Access,
     routes: Routes,
     pages: Router,
-    /// One permit for each request that is being read or answered. A stream gives it back with its
-    /// first headers: what streams cost is bounded by their slots.
-    running: Arc<Semaphore>,
+    /// A stream gives its place back with its first headers: what streams cost is bounded by their slots.
+    running: Running,
 }
 
 impl Front {
-    /// With what is gRPC, with everything else, and with how many requests are looked at at a time.
-    pub(super) fn new(routes: Routes, pages: Router, running_max: usize) -> Self {
-        Self { routes, pages, running: Arc::new(Semaphore::new(running_max)) }
+    /// With who may do what, with what is gRPC, with everything else, and with how many requests are
+    /// looked at at a time.
+    pub(super) fn new(access: Access, routes: Routes, pages: Router, running: Running) -> Self {
+        Self { access, routes, pages, running }
     }
 }
 
@@ -57,57 +63,90 @@ impl Service<Request<Body>> for Front {
     }
 
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
-        if let Some(connection) = request.extensions_mut().remove::<ConnectInfo>() {
-            connection.first_request.came();
-            // Where tonic looks for the address of the peer.
-            request.extensions_mut().insert(connection.tcp);
+        if let Some(peer) = request.extensions_mut().remove::<Peer>() {
+            peer.first_request.came();
+            // Where tonic looks for the address, and the gate for the certificate.
+            request.extensions_mut().insert(peer.tcp);
+            if let Some(certificate) = peer.certificate {
+                request.extensions_mut().insert(certificate);
+            }
         }
         if is_grpc(&request) { self.call_method(request) } else { self.show_page(request) }
     }
 }
 
+type Answer = BoxFuture<'static, Result<Response<Body>, Infallible>>;
+
 impl Front {
-    fn call_method(
-        &self,
-        request: Request<Body>,
-    ) -> BoxFuture<'static, Result<Response<Body>, Infallible>> {
+    fn call_method(&self, mut request: Request<Body>) -> Answer {
+        let refuse = |status: Status| -> Answer { Box::pin(async { Ok(status.into_http()) }) };
+        let row = table::method(request.uri().path());
+        let over = match enter(&self.access, &mut request, row) {
+            Ok(over) => over,
+            Err(refusal) => return refuse(grpc::status::denied(refusal)),
+        };
         let limit = call_limit(&request);
-        // What only waits has slots of its own, and would keep a permit for a minute.
-        let running = if is_wait(&request) {
+        // What only waits has slots of its own, and would keep a place for a minute.
+        let place = if is_wait(&request) {
             None
         } else {
-            let Ok(permit) = Arc::clone(&self.running).try_acquire_owned() else {
-                return Box::pin(async { Ok(grpc::status::overloaded().into_http()) });
+            let principal = request.extensions().get::<Grants>().map(|g| &g.identity().principal);
+            let Some(place) = self.running.enter(principal) else {
+                return refuse(grpc::status::overloaded());
             };
-            Some(permit)
+            Some(place)
         };
-        let answer = self.routes.clone().oneshot(request);
-        Box::pin(async move {
-            let answer = tokio::time::timeout(limit, answer).await;
-            drop(running);
+        let answer = tokio::time::timeout(limit, self.routes.clone().oneshot(request));
+        let answer = async move {
+            let answer = answer.await;
+            drop(place);
             answer.unwrap_or_else(|_| Ok(grpc::status::deadline_exceeded().into_http()))
+        };
+        let Some(mut over) = over else { return Box::pin(answer) };
+        Box::pin(async move {
+            tokio::select! {
+                biased;
+                refusal = &mut over => Ok(grpc::status::denied(refusal).into_http()),
+                answer = answer => Ok(watched(answer?, over)),
+            }
         })
     }
 
-    fn show_page(
-        &self,
-        request: Request<Body>,
-    ) -> BoxFuture<'static, Result<Response<Body>, Infallible>> {
+    fn show_page(&self, mut request: Request<Body>) -> Answer {
         let plain = |status: StatusCode, text: &'static str| {
             Ok((status, text).into_response().map(Body::new))
         };
-        let Ok(running) = Arc::clone(&self.running).try_acquire_owned() else {
+        let path = request.uri().path();
+        let over = if table::is_ofrep(path) {
+            let row = table::route(request.method(), path);
+            match enter(&self.access, &mut request, row) {
+                Ok(over) => over,
+                Err(refusal) => {
+                    let answer = delivery::denied(&refusal).map(Body::new);
+                    return Box::pin(async { Ok(answer) });
+                }
+            }
+        } else {
+            // The door of the pages knows sessions, too.
+            None
+        };
+        let principal = request.extensions().get::<Grants>().map(|g| &g.identity().principal);
+        let Some(place) = self.running.enter(principal) else {
             let text = "The server has its hands full. Try again in a second.\n";
             return Box::pin(async move { plain(StatusCode::SERVICE_UNAVAILABLE, text) });
         };
         let answer = self.pages.clone().oneshot(request.map(axum::body::Body::new));
         Box::pin(async move {
             let answer = tokio::time::timeout(CALL_MAX, answer).await;
-            drop(running);
-            match answer {
-                Ok(answer) => Ok(answer?.map(Body::new)),
-                Err(_) => plain(StatusCode::REQUEST_TIMEOUT, "The request took too long.\n"),
-            }
+            drop(place);
+            let answer = match answer {
+                Ok(answer) => answer?.map(Body::new),
+                Err(_) => return plain(StatusCode::REQUEST_TIMEOUT, "The request took too long.\n"),
+            };
+            Ok(match over {
+                Some(over) => watched_page(answer, over),
+                None => answer,
+            })
         })
     }
 }
@@ -145,7 +184,6 @@ fn is_grpc<B>(request: &Request<B>) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tonic::Status;
 
     #[test]
     fn only_grpc_over_http_2_is_grpc() {
@@ -169,10 +207,15 @@ mod tests {
         request.header("grpc-timeout", timeout).body(Body::empty()).unwrap()
     }
 
+    /// With one place.
+    fn front(routes: Router, pages: Router) -> Front {
+        Front::new(Access::open(), Routes::from(routes), pages, Running::new(1, 1))
+    }
+
     #[tokio::test]
     async fn a_call_that_takes_longer_than_it_may_is_answered_with_deadline_exceeded() {
         let never = Router::new().fallback(std::future::pending::<()>);
-        let mut front = Front::new(Routes::from(never), Router::new(), 1);
+        let mut front = front(never, Router::new());
         let answer = front.call(grpc("/s/m", "20m")).await.unwrap();
         assert_eq!(answer.status(), StatusCode::OK, "the code is in grpc-status");
         let status = Status::from_header_map(answer.headers()).unwrap();
@@ -182,7 +225,7 @@ mod tests {
     #[tokio::test]
     async fn what_comes_while_all_hands_are_full_is_sent_away_at_once() {
         let never = Router::new().fallback(std::future::pending::<()>);
-        let mut front = Front::new(Routes::from(never.clone()), never, 1);
+        let mut front = front(never.clone(), never);
         let held = tokio::spawn(front.call(grpc("/s/m", "1M")));
         let refused = front.call(grpc("/s/m", "1M")).await.unwrap();
         let status = Status::from_header_map(refused.headers()).unwrap();
@@ -203,7 +246,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_page_that_takes_too_long_is_given_up() {
         let never = Router::new().fallback(std::future::pending::<()>);
-        let mut front = Front::new(Routes::default(), never, 1);
+        let mut front = front(Router::new(), never);
         let request = Request::builder().uri("/releases").body(Body::empty()).unwrap();
         let answer = front.call(request).await.unwrap();
         assert_eq!(answer.status(), StatusCode::REQUEST_TIMEOUT);

@@ -20,7 +20,8 @@
 //! 4. A stream of sets or changes never ends with OK, because some providers would never come back.
 //! 5. A reader that is slow gets the newest set next, and costs no more than any other.
 //!
-//! What is deliberately absent: writing, rules about releases, and authentication.
+//! What is deliberately absent: writing, rules about releases, and who may ask: the gate lets in whoever
+//! has `evaluate`, and a set is the same for all of them.
 
 mod answer;
 mod config;
@@ -36,6 +37,7 @@ mod tests;
 
 pub use config::Config;
 pub use hub::Following;
+pub use ofrep::denied;
 
 use crate::grpc::{Api, REQUEST_BYTES_MAX, RESPONSE_BYTES_MAX};
 use axum::Router;

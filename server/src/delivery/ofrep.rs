@@ -22,7 +22,7 @@ use super::{
     refusal::Refusal,
     selector,
 };
-use crate::grpc::REQUEST_BYTES_MAX;
+use crate::{access, grpc::REQUEST_BYTES_MAX};
 use async_stream::stream;
 use axum::{
     Router,
@@ -231,6 +231,21 @@ fn success(key: &str, answer: &Answer) -> Value {
         "value": flagd::to_json(&answer.value),
         "metadata": flagd::object_to_json(&answer.metadata),
     })
+}
+
+/// What is said to an application that the gate does not let in.
+pub fn denied(refusal: &access::Refusal) -> Response {
+    let body = json!({ "errorCode": "GENERAL", "errorDetails": refusal.to_string() });
+    if refusal.is_about_who() {
+        let challenge = [(header::WWW_AUTHENTICATE, "Bearer")];
+        return (StatusCode::UNAUTHORIZED, challenge, axum::Json(body)).into_response();
+    }
+    if let access::Refusal::TooMany(retry) = refusal {
+        let seconds = retry.as_secs().saturating_add(1).to_string();
+        let later = [(header::RETRY_AFTER, seconds)];
+        return (StatusCode::TOO_MANY_REQUESTS, later, axum::Json(body)).into_response();
+    }
+    (StatusCode::FORBIDDEN, axum::Json(body)).into_response()
 }
 
 fn failure(key: Option<&str>, refusal: &Refusal) -> Response {

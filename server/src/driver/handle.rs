@@ -5,6 +5,7 @@ use super::{
     message::Message,
     metrics::Metrics,
     outbox::{Outbox, OutboxUpdate},
+    permit::Permit,
     published::Published,
 };
 use crate::clock::ManualClock;
@@ -33,6 +34,8 @@ pub struct Submission {
     pub payload: [u8; 32],
     /// Whether anything is to be committed.
     pub mode: Mode,
+    /// What the caller may.
+    pub permit: Arc<dyn Permit>,
     /// Where the call came from, for the record.
     pub origin: Origin,
 }
@@ -77,6 +80,12 @@ pub enum Error {
     /// The engine said no.
     #[error(transparent)]
     Refused(#[from] Refusal),
+    /// The caller may not.
+    #[error("the permission {permission} is missing")]
+    Forbidden {
+        /// What they would need.
+        permission: &'static str,
+    },
     /// Same `request_id`, other payload.
     #[error("this request_id was used for another request")]
     RequestIdReused,

@@ -1,38 +1,96 @@
-//! Who calls, as the engine knows them.
+//! Who calls: what the gate has found out, or, where nothing is checked, what the metadata says.
 //!
-//! What stands before the services has authenticated the caller and put an [`Identity`] into the
-//! extensions. Without one, the two keys of metadata are read that are believed on loopback; where they
-//! are not believed they have been taken away.
+//! A server with a policy lets nobody in without [`Grants`] in the extensions of the request. Without one
+//! it believes two keys, which is why it binds loopback addresses only. Nothing below reads metadata.
 
-use crate::access::identity::{Identity, trusting};
+use super::Api;
+use crate::access::{
+    Grants,
+    identity::{self, Identity, Kind, Malformed, Vouched},
+};
+use http::Extensions;
 use phasegate_api::convert::Violation;
+#[cfg(test)]
+use phasegate_engine::id::Group;
 use phasegate_engine::{command::Caller, id::Principal};
-use tonic::{Extensions, metadata::MetadataMap};
+use tonic::{Status, metadata::MetadataMap};
 
-pub use crate::access::identity::trusting::{ANONYMOUS, GROUPS, PRINCIPAL};
+pub use crate::access::identity::{ANONYMOUS, GROUPS, PRINCIPAL};
 
-/// Reads the caller, or says what is wrong, with paths that begin with `metadata`.
-pub fn caller(extensions: &Extensions, metadata: &MetadataMap) -> Result<Caller, Vec<Violation>> {
-    if let Some(Identity { principal, groups, .. }) = extensions.get() {
-        return Ok(Caller { principal: principal.clone(), groups: groups.clone() });
+/// Reads the caller that the metadata claims, or says what is wrong, with paths that begin with
+/// `metadata`.
+pub fn caller(metadata: &MetadataMap) -> Result<Caller, Vec<Violation>> {
+    let claimed = identity::claimed(metadata.as_ref()).map_err(violations)?;
+    let principal = claimed.principal.unwrap_or_else(|| Principal::new(ANONYMOUS));
+    Ok(Caller { principal, groups: claimed.groups })
+}
+
+pub(super) fn violations(malformed: Vec<Malformed>) -> Vec<Violation> {
+    let violation = |wrong: Malformed| Violation {
+        field: format!("metadata.{}", wrong.key),
+        description: wrong.problem,
+    };
+    malformed.into_iter().map(violation).collect()
+}
+
+/// Why it is not known who calls.
+#[derive(Debug)]
+pub(super) enum Unknown {
+    /// The metadata makes no sense.
+    Malformed(Vec<Violation>),
+    /// The request has not come through the gate.
+    NotAdmitted(Box<Status>),
+}
+
+impl Api {
+    /// Who calls, and what they may.
+    pub(super) fn grants(
+        &self,
+        metadata: &MetadataMap,
+        extensions: &Extensions,
+    ) -> Result<Grants, Unknown> {
+        if !self.access.is_open() {
+            return self
+                .admitted(extensions)
+                .map_err(|status| Unknown::NotAdmitted(Box::new(status)));
+        }
+        let Caller { principal, groups } = caller(metadata).map_err(Unknown::Malformed)?;
+        Ok(Grants::open(Identity {
+            principal,
+            name: None,
+            groups,
+            kind: Kind::Person,
+            until: None,
+            vouched: Vouched::Proxy,
+        }))
     }
-    let believed = trusting::read(metadata.as_ref()).map_err(|wrong| {
-        let violation = |wrong: trusting::Wrong| Violation {
-            field: format!("metadata.{}", wrong.key),
-            description: wrong.problem,
-        };
-        wrong.into_iter().map(violation).collect::<Vec<_>>()
-    })?;
-    Ok(match believed {
-        Some(Identity { principal, groups, .. }) => Caller { principal, groups },
-        None => Caller { principal: Principal::new(ANONYMOUS), groups: Vec::new() },
+
+    /// What a reader may: nobody asks what they are called.
+    pub(super) fn reader(&self, extensions: &Extensions) -> Result<Grants, Status> {
+        if self.access.is_open() { Ok(self.everybody.clone()) } else { self.admitted(extensions) }
+    }
+
+    fn admitted(&self, extensions: &Extensions) -> Result<Grants, Status> {
+        // Nothing is served but through the gate; if something were, it would be denied.
+        extensions.get::<Grants>().cloned().ok_or_else(super::status::not_admitted)
+    }
+}
+
+/// Whoever it is.
+pub(super) fn everybody() -> Grants {
+    Grants::open(Identity {
+        principal: Principal::new(ANONYMOUS),
+        name: None,
+        groups: Vec::new(),
+        kind: Kind::Person,
+        until: None,
+        vouched: Vouched::Proxy,
     })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use phasegate_engine::id::Group;
     use tonic::metadata::MetadataValue;
 
     fn check(pairs: &[(&'static str, &str)]) -> Result<(String, Vec<String>), Vec<String>> {
@@ -42,7 +100,7 @@ mod tests {
             metadata.append(*key, value);
         }
         let texts = |groups: Vec<Group>| groups.iter().map(Group::to_string).collect();
-        caller(&Extensions::new(), &metadata)
+        caller(&metadata)
             .map(|caller| (caller.principal.to_string(), texts(caller.groups)))
             .map_err(|violations| violations.into_iter().map(|v| v.field).collect())
     }
@@ -72,16 +130,5 @@ mod tests {
         assert_eq!(check(&[(GROUPS, &many.join(","))]), groups);
         let both = [(PRINCIPAL, ""), (GROUPS, "ü")];
         assert_eq!(check(&both).map_err(|fields| fields.len()), Err(2));
-    }
-
-    #[test]
-    fn who_is_authenticated_is_not_who_the_metadata_says() {
-        let mut metadata = MetadataMap::new();
-        metadata.insert(PRINCIPAL, MetadataValue::from_static("root"));
-        let identity = trusting::read(metadata.as_ref()).unwrap().unwrap();
-        let mut extensions = Extensions::new();
-        extensions.insert(Identity { principal: Principal::new("corp:u-1"), ..identity });
-        let found = caller(&extensions, &metadata).unwrap();
-        assert_eq!(found.principal, Principal::new("corp:u-1"));
     }
 }

@@ -1,7 +1,10 @@
 //! `FlagService`.
 
 use super::{Api, page::fill, status, submit::submit, warnings::warnings};
-use crate::driver::{Done, Subject};
+use crate::{
+    access::Grants,
+    driver::{Done, Subject},
+};
 use phasegate_api::{
     convert,
     v1::{
@@ -37,8 +40,10 @@ impl FlagService for Api {
         request: Request<GetFlagRequest>,
     ) -> Result<Response<GetFlagResponse>, Status> {
         let state = self.driver()?.state();
+        let grants = self.reader(request.extensions())?;
         let id = convert::flag_name("name", &request.get_ref().name).map_err(status::rejected)?;
-        Ok(Response::new(GetFlagResponse { flag: Some(read(&state, &id)?) }))
+        let flag = write(&state, find(&state, &grants, &id)?);
+        Ok(Response::new(GetFlagResponse { flag: Some(flag) }))
     }
 
     async fn list_flags(
@@ -46,10 +51,13 @@ impl FlagService for Api {
         request: Request<ListFlagsRequest>,
     ) -> Result<Response<ListFlagsResponse>, Status> {
         let state = self.driver()?.state();
+        let grants = self.reader(request.extensions())?;
         let list = convert::list_flags(request.into_inner()).map_err(status::rejected)?;
+        let flags = state.flags_after(list.page.after.as_ref());
         let filled = fill(
             list.page.size,
-            state.flags_after(list.page.after.as_ref()),
+            // Before the page is filled: no token names a flag that is not seen.
+            flags.filter(|flag| grants.sees_labels(&flag.labels)),
             |flag| flag.id.clone(),
             |flag| list.pipeline.is_none() || flag.pipeline == list.pipeline,
             |flag| write(&state, flag),
@@ -91,9 +99,9 @@ impl FlagService for Api {
         request: Request<EvaluateFlagRequest>,
     ) -> Result<Response<EvaluateFlagResponse>, Status> {
         let state = self.driver()?.state();
+        let grants = self.reader(request.extensions())?;
         let asked = convert::evaluate_flag(request.into_inner()).map_err(status::rejected)?;
-        let missing = || status::not_found(&Resource::Flag(asked.flag.clone()));
-        let flag = state.flag(&asked.flag).ok_or_else(missing)?;
+        let flag = find(&state, &grants, &asked.flag)?;
         let active = state.active_release(&asked.flag).map(|release| &**release);
         let context = Context { environment: &asked.environment, attributes: &asked.attributes };
         let explanation = explain(flag, active, &context, self.bucketing);
@@ -113,6 +121,12 @@ fn flag_of(done: &Done) -> Result<v1::Flag, Status> {
 fn read(state: &State, id: &FlagId) -> Result<v1::Flag, Status> {
     let flag = state.flag(id).ok_or_else(|| status::not_found(&Resource::Flag(id.clone())))?;
     Ok(write(state, flag))
+}
+
+/// A flag that the caller sees.
+fn find<'a>(state: &'a State, grants: &Grants, id: &FlagId) -> Result<&'a Flag, Status> {
+    let seen = state.flag(id).filter(|flag| grants.sees_labels(&flag.labels));
+    seen.map(|flag| &**flag).ok_or_else(|| status::not_found(&Resource::Flag(id.clone())))
 }
 
 fn write(state: &State, flag: &Flag) -> v1::Flag {

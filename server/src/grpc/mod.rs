@@ -5,9 +5,10 @@
 //! nothing is kept here but what is on its way: the state is the driver's, the streams are
 //! [`watch`](crate::watch)'s, and every error is made in [`status`].
 //!
-//! What is deliberately absent: the store, any rule about flags or releases, authentication (see
-//! [`caller`]), and compression, which costs an idle stream four times its memory.
+//! What is deliberately absent: the store, any rule about flags or releases, who may do what (see
+//! [`access`](crate::access)), and compression, which costs an idle stream four times its memory.
 
+mod access;
 pub mod caller;
 mod events;
 mod flag;
@@ -29,7 +30,12 @@ mod wire;
 pub use health::Health;
 pub use timeout::timeout;
 
-use crate::{driver::Handle, notify::Notifier, watch::Watches};
+use crate::{
+    access::{Access, Grants},
+    driver::Handle,
+    notify::Notifier,
+    watch::Watches,
+};
 use phasegate_api::{
     flagd::{
         evaluation::service_server::ServiceServer as EvaluationServer,
@@ -38,8 +44,9 @@ use phasegate_api::{
     },
     rehearsal::clock_service_server::ClockServiceServer,
     v1::{
-        flag_service_server::FlagServiceServer,
-        notification_service_server::NotificationServiceServer, pipeline_service_server::PipelineServiceServer,
+        access_service_server::AccessServiceServer, flag_service_server::FlagServiceServer,
+        notification_service_server::NotificationServiceServer,
+        pipeline_service_server::PipelineServiceServer,
         release_service_server::ReleaseServiceServer,
     },
 };
@@ -69,6 +76,9 @@ pub struct Api {
     environments: Arc<[EnvironmentId]>,
     waits: Arc<Semaphore>,
     draining: CancellationToken,
+    access: Access,
+    /// What a reader may where nothing is checked.
+    everybody: Grants,
 }
 
 #[derive(Debug)]
@@ -90,6 +100,7 @@ impl Offer {
     /// Full names of the services, health and reflection apart.
     pub fn services(self) -> &'static [&'static str] {
         const ALL: &[&str] = &[
+            AccessServiceServer::<Api>::NAME,
             FlagServiceServer::<Api>::NAME,
             PipelineServiceServer::<Api>::NAME,
             ReleaseServiceServer::<Api>::NAME,
@@ -100,7 +111,7 @@ impl Offer {
             ClockServiceServer::<Api>::NAME,
         ];
         match self {
-            Self::Production => &ALL[..7],
+            Self::Production => &ALL[..8],
             Self::Rehearsal => ALL,
         }
     }
@@ -112,14 +123,30 @@ impl Api {
         let waits = Arc::new(Semaphore::new(WAITS_MAX));
         let draining = CancellationToken::new();
         let environments = Arc::default();
-        let (backend, notifier) = (Arc::default(), Arc::default());
-        Self { backend, notifier, bucketing, environments, waits, draining }
+        let (access, everybody) = (Access::open(), caller::everybody());
+        Self {
+            backend: Arc::default(),
+            notifier: Arc::default(),
+            bucketing,
+            environments,
+            waits,
+            draining,
+            access,
+            everybody,
+        }
     }
 
     /// With environments that there are though nothing else names them.
     #[must_use]
     pub fn with_environments(self, environments: &[EnvironmentId]) -> Self {
         Self { environments: environments.into(), ..self }
+    }
+
+    /// With a gate before it: a request without [`Grants`] in its extensions is denied. Without one
+    /// callers are believed.
+    #[must_use]
+    pub fn with_access(self, access: Access) -> Self {
+        Self { access, ..self }
     }
 
     /// Recovery is over: calls are answered from here on.
@@ -182,7 +209,11 @@ impl Api {
         let notifications = NotificationServiceServer::new(self.clone())
             .max_decoding_message_size(REQUEST_BYTES_MAX)
             .max_encoding_message_size(RESPONSE_BYTES_MAX);
+        let access = AccessServiceServer::new(self.clone())
+            .max_decoding_message_size(REQUEST_BYTES_MAX)
+            .max_encoding_message_size(RESPONSE_BYTES_MAX);
         let mut routes = Routes::new(flags)
+            .add_service(access)
             .add_service(pipelines)
             .add_service(notifications)
             .add_service(watch::Shared::new(self.clone(), releases))

@@ -4,7 +4,10 @@ use super::{
     Api, events, page::fill, release_id, status, submit::submit, warnings::warnings, watch::Frames,
     wire::Frame,
 };
-use crate::driver::{Done, Subject};
+use crate::{
+    access::Grants,
+    driver::{Done, Subject},
+};
 use futures_util::{StreamExt as _, stream::BoxStream};
 use phasegate_api::{
     convert::{self, Detail, WaitUntil},
@@ -52,8 +55,9 @@ impl ReleaseService for Api {
         request: Request<GetReleaseRequest>,
     ) -> Result<Response<GetReleaseResponse>, Status> {
         let state = self.driver()?.state();
+        let grants = self.reader(request.extensions())?;
         let id = convert::release_name("name", &request.get_ref().name);
-        let release = find(&state, &id.map_err(status::rejected)?)?;
+        let release = find_seen(&state, &grants, &id.map_err(status::rejected)?)?;
         Ok(Response::new(GetReleaseResponse {
             release: Some(convert::release_to_wire(release, Detail::Full)),
             revision: convert::revision_to_wire(state.revision()),
@@ -65,6 +69,7 @@ impl ReleaseService for Api {
         request: Request<ListReleasesRequest>,
     ) -> Result<Response<ListReleasesResponse>, Status> {
         let state = self.driver()?.state();
+        let grants = self.reader(request.extensions())?;
         let list = convert::list_releases(request.into_inner()).map_err(status::rejected)?;
         let (before, revision) = match list.page.after {
             Some((created, revision)) => (Some(created), revision),
@@ -74,7 +79,7 @@ impl ReleaseService for Api {
             list.page.size,
             state.releases_before(before),
             |release| release.proposal.created,
-            |release| list.filter.matches(release),
+            |release| list.filter.matches(release) && grants.sees_release(&state, release),
             |release| convert::release_to_wire(release, Detail::Brief),
         );
         let token = filled.next.map(|created| list.token((created, revision)));
@@ -170,21 +175,26 @@ impl ReleaseService for Api {
         request: Request<ListReleaseEventsRequest>,
     ) -> Result<Response<ListReleaseEventsResponse>, Status> {
         let driver = self.driver()?;
+        let grants = self.reader(request.extensions())?;
         let list = convert::list_release_events(request.into_inner()).map_err(status::rejected)?;
         if let Some(release) = &list.release {
-            find(&driver.state(), release)?;
+            find_seen(&driver.state(), &grants, release)?;
         }
-        let events = events::read(driver, &list).await.map_err(status::log_failed)?;
+        let read = events::read(driver, &list, &grants).await.map_err(status::log_failed)?;
         let filled = fill(
             list.page.size,
-            events,
+            read.events,
             |(position, _)| position.clone(),
             |_| true,
             |(_, event)| event.clone(),
         );
         Ok(Response::new(ListReleaseEventsResponse {
             events: filled.items,
-            next_page_token: filled.next.map(|last| list.token(&last)).unwrap_or_default(),
+            next_page_token: filled
+                .next
+                .or(read.cut)
+                .map(|last| list.token(&last))
+                .unwrap_or_default(),
             oldest_revision: convert::revision_to_wire(driver.oldest()),
         }))
     }
@@ -194,6 +204,7 @@ impl ReleaseService for Api {
         request: Request<WaitReleaseRequest>,
     ) -> Result<Response<WaitReleaseResponse>, Status> {
         let driver = self.driver()?;
+        let grants = self.reader(request.extensions())?;
         let asked = convert::wait_release(request.into_inner()).map_err(status::rejected)?;
         let is_satisfied = |release: &Release| match asked.until {
             WaitUntil::Over => release.is_over(),
@@ -207,7 +218,7 @@ impl ReleaseService for Api {
             // Marked as seen before the state is read: what comes after is a change.
             head.borrow_and_update();
             let state = driver.state();
-            let release = find(&state, &asked.release)?;
+            let release = find_seen(&state, &grants, &asked.release)?;
             let satisfied = is_satisfied(release);
             if satisfied || time_over.is_elapsed() {
                 let release = Some(convert::release_to_wire(release, Detail::Brief));
@@ -253,6 +264,16 @@ fn alone<F: Frame>(frames: Frames<F>) -> BoxStream<'static, Result<F::Message, S
 
 fn find<'a>(state: &'a State, id: &ReleaseId) -> Result<&'a Arc<Release>, Status> {
     state.release(id).ok_or_else(|| status::not_found(&Resource::Release(id.clone())))
+}
+
+/// A release that the caller sees.
+fn find_seen<'a>(
+    state: &'a State,
+    grants: &Grants,
+    id: &ReleaseId,
+) -> Result<&'a Arc<Release>, Status> {
+    let seen = state.release(id).filter(|release| grants.sees_release(state, release));
+    seen.ok_or_else(|| status::not_found(&Resource::Release(id.clone())))
 }
 
 /// The release that a call was about, as the call left it.

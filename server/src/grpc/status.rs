@@ -4,7 +4,9 @@
 //! trailers that any client accepts. A status without `ErrorInfo` comes from the transport. The
 //! same table for people is `docs/errors.md`; a test compares the two.
 
+use super::caller::{Unknown, violations};
 use crate::{
+    access,
     driver::{self, LogError},
     watch::{WatchEnd, WatchRefusal},
 };
@@ -129,7 +131,10 @@ pub fn code(reason: ErrorReason) -> Code {
         ErrorReason::ResourceNotFound => Code::NotFound,
         ErrorReason::ResourceExists => Code::AlreadyExists,
         ErrorReason::EtagMismatch => Code::Aborted,
-        ErrorReason::NotAnApprover | ErrorReason::SelfApproval => Code::PermissionDenied,
+        ErrorReason::Unauthenticated => Code::Unauthenticated,
+        ErrorReason::NotAnApprover | ErrorReason::SelfApproval | ErrorReason::PermissionMissing => {
+            Code::PermissionDenied
+        }
         ErrorReason::ReleaseOver
         | ErrorReason::ReleaseNotStarted
         | ErrorReason::ReleasePaused
@@ -149,7 +154,9 @@ pub fn code(reason: ErrorReason) -> Code {
         | ErrorReason::NoChange
         | ErrorReason::ResourceInUse
         | ErrorReason::StoreReplaced => Code::FailedPrecondition,
-        ErrorReason::RevisionCompacted | ErrorReason::RevisionInFuture => Code::OutOfRange,
+        ErrorReason::RevisionCompacted
+        | ErrorReason::RevisionInFuture
+        | ErrorReason::ViewChanged => Code::OutOfRange,
         ErrorReason::QueueFull
         | ErrorReason::SlowConsumer
         | ErrorReason::TooManyWatches
@@ -185,21 +192,65 @@ pub fn invalid(violations: Vec<Violation>) -> Status {
 
 /// The caller and what they ask for, or everything that is wrong with both: all violations at once,
 /// and before anything else.
-pub fn both<C, T>(
-    caller: Result<C, Vec<Violation>>,
+pub(super) fn both<C, T>(
+    caller: Result<C, Unknown>,
     asked: Result<T, Rejected>,
 ) -> Result<(C, T), Status> {
     match (caller, asked) {
         (Ok(caller), Ok(asked)) => Ok((caller, asked)),
         (Ok(_), Err(why)) => Err(rejected(why)),
-        (Err(mut violations), Err(Rejected::Invalid(more))) => {
+        (Err(Unknown::NotAdmitted(status)), _) => Err(*status),
+        (Err(Unknown::Malformed(mut violations)), Err(Rejected::Invalid(more))) => {
             violations.extend(more);
             Err(invalid(violations))
         }
-        (Err(violations), Ok(_) | Err(Rejected::ReasonRequired | Rejected::InvalidPageToken)) => {
-            Err(invalid(violations))
-        }
+        (
+            Err(Unknown::Malformed(violations)),
+            Ok(_) | Err(Rejected::ReasonRequired | Rejected::InvalidPageToken),
+        ) => Err(invalid(violations)),
     }
+}
+
+/// The gate did not let somebody in, or lets them stay no longer.
+pub fn denied(refusal: access::Refusal) -> Status {
+    let message = refusal.to_string();
+    match refusal {
+        access::Refusal::NoCredential
+        | access::Refusal::BadCredential
+        | access::Refusal::Ended => {
+            Answer::new(ErrorReason::Unauthenticated, message).into_status()
+        }
+        access::Refusal::Malformed(wrong) => invalid(violations(wrong)),
+        access::Refusal::Missing(permission) => forbidden(permission.name(), message),
+        access::Refusal::NoRule => {
+            Answer::new(ErrorReason::PermissionMissing, message).into_status()
+        }
+        access::Refusal::TooMany(retry) => rate_limited(retry),
+    }
+}
+
+fn forbidden(permission: &str, message: String) -> Status {
+    Answer::new(ErrorReason::PermissionMissing, message)
+        .with("permission", permission)
+        .into_status()
+}
+
+/// A request that has not come through the gate.
+pub(super) fn not_admitted() -> Status {
+    tracing::error!("a request was served that has not come through the gate");
+    denied(access::Refusal::NoRule)
+}
+
+/// What the caller may see is another set than the one that a stream was begun with.
+pub(super) fn view_changed() -> Status {
+    let message = "what you may see has changed; begin with a snapshot";
+    Answer::new(ErrorReason::ViewChanged, message).into_status()
+}
+
+/// Something that the caller does not see stands in the way.
+pub(super) fn in_use_unseen(resource: &Resource) -> Status {
+    let message = format!("{resource} is in use by something that you may not see");
+    Answer::new(ErrorReason::ResourceInUse, message).about(resource).into_status()
 }
 
 /// A resource that was asked for does not exist.
@@ -231,6 +282,7 @@ pub fn failed(error: driver::Error) -> Status {
     let message = error.to_string();
     match error {
         driver::Error::Refused(refusal) => refused(refusal),
+        driver::Error::Forbidden { permission } => forbidden(permission, message),
         driver::Error::RequestIdReused => {
             Answer::new(ErrorReason::RequestIdReused, message).into_status()
         }

@@ -1,14 +1,15 @@
 //! The way of every call that changes something: parse it, hand it to the writer, wait.
 
-use super::{Api, caller::caller, status};
-use crate::driver::{Done, Mode, Origin, Submission};
+use super::{Api, status};
+use crate::driver::{self, Done, Mode, Origin, Permit as _, Submission};
 use phasegate_api::{
     convert::{Parsed, Rejected},
     v1,
 };
-use phasegate_engine::command::Call;
+use phasegate_engine::{command::Call, refusal::Refusal};
 use sha2::{Digest as _, Sha256};
-use tonic::{Request, Status};
+use std::sync::Arc;
+use tonic::{Request, Status, metadata::MetadataMap};
 
 /// A request that changes something, and so can be repeated.
 pub(super) trait Repeatable: prost::Message {
@@ -62,15 +63,37 @@ pub(super) async fn submit<R: Repeatable>(
     parse: impl FnOnce(R) -> Result<Parsed, Rejected>,
 ) -> Result<Done, Status> {
     let driver = api.driver()?;
-    let caller = caller(request.extensions(), request.metadata());
+    let grants = api.grants(request.metadata(), request.extensions());
+    let (peer, trace) = (request.remote_addr(), trace(request.metadata()));
     let mut message = request.into_inner();
     let payload = payload(&mut message);
-    let (caller, parsed) = status::both(caller, parse(message))?;
+    let (grants, parsed) = status::both(grants, parse(message))?;
     let mode = if parsed.validate_only { Mode::ValidateOnly } else { Mode::Commit };
     let Parsed { action, request_id, reason, .. } = parsed;
-    let call = Call { caller, request_id, reason, action };
-    let submission = Submission { call, rpc: R::RPC, payload, mode, origin: Origin::default() };
-    driver.submit(submission).await.map_err(status::failed)
+    let call = Call { caller: grants.caller().clone(), request_id, reason, action };
+    let origin = Origin {
+        authenticated: grants.authenticated().cloned(),
+        vouched: Some(grants.identity().vouched.word().into()),
+        peer,
+        trace,
+    };
+    let permit = Arc::new(grants.clone());
+    let submission = Submission { call, rpc: R::RPC, payload, mode, permit, origin };
+    driver.submit(submission).await.map_err(|error| match error {
+        driver::Error::Refused(Refusal::InUse { resource, referrer })
+            if !grants.sees(&driver.state(), &referrer) =>
+        {
+            status::in_use_unseen(&resource)
+        }
+        error => status::failed(error),
+    })
+}
+
+/// The trace that a call belongs to (W3C Trace Context), if it says one that looks like one.
+fn trace(metadata: &MetadataMap) -> Option<Arc<str>> {
+    let text = metadata.get("traceparent")?.to_str().ok()?;
+    let is_one = text.len() == 55 && text.bytes().all(|b| b.is_ascii_hexdigit() || b == b'-');
+    is_one.then(|| text.into())
 }
 
 /// SHA-256 of the request without its id. Equal messages have equal bytes, because the generated

@@ -6,19 +6,25 @@
 
 use super::{
     Api, REQUEST_BYTES_MAX, RESPONSE_BYTES_MAX,
-    caller::caller,
+    caller::Unknown,
     status,
     timeout::timeout,
     wire::{FrameCodec, ReleaseFrame, ReleasesFrame, Stamp},
 };
-use crate::watch::{Select, Watcher};
+use crate::{
+    access::{Grants, Permission, Reach},
+    driver::Handle,
+    watch::{Select, WatchRefusal, Watcher},
+};
+use async_stream::stream;
 use futures_util::{StreamExt as _, future::BoxFuture, stream::BoxStream};
 use phasegate_api::{
     convert::{self, ReleaseFilter},
     v1::{WatchReleaseRequest, WatchReleasesRequest, release_service_server::ReleaseServiceServer},
 };
 use phasegate_engine::{
-    id::Revision,
+    id::{ReleaseId, Revision},
+    refusal::Resource,
     release::{Release, ReleaseState},
 };
 use std::{
@@ -44,17 +50,31 @@ impl Api {
     ) -> Result<Frames<ReleaseFrame>, Status> {
         let backend = self.backend()?;
         let (metadata, extensions, message) = request.into_parts();
+        let grants = self.grants(&metadata, &extensions);
         let asked = convert::watch_release(message);
-        let (asked, watcher) = watcher(&metadata, &extensions, asked, |asked| {
+        let (asked, watcher, grants) = watcher(grants, &metadata, asked, |asked| {
             (asked.resume_after, std::mem::take(&mut asked.store_id))
         })?;
-        let items = backend.watches.release(watcher, asked.release);
+        let id = asked.release.clone();
         let driver = backend.driver.clone();
+        if !sees(&grants, &driver, &id) {
+            // As if there were none.
+            backend.watches.check_not_draining().map_err(status::watch_refused)?;
+            return Err(status::watch_refused(WatchRefusal::NotFound(id)));
+        }
+        let items = backend.watches.release(watcher, asked.release);
         let frames = items.map_err(status::watch_refused)?.map(move |item| {
             let stamp = Stamp { store_id: driver.store_id(), now: driver.now() };
             item.map(|item| ReleaseFrame { stamp, item }).map_err(status::watch_ended)
         });
-        Ok(frames.boxed())
+        if grants.is_open() {
+            return Ok(frames.boxed());
+        }
+        let driver = backend.driver.clone();
+        Ok(while_good(frames.boxed(), move || {
+            let gone = || status::not_found(&Resource::Release(id.clone()));
+            if sees(&grants, &driver, &id) { Ok(()) } else { Err(gone()) }
+        }))
     }
 
     /// Opens a watch of all releases that match a filter.
@@ -64,41 +84,115 @@ impl Api {
     ) -> Result<Frames<ReleasesFrame>, Status> {
         let backend = self.backend()?;
         let (metadata, extensions, message) = request.into_parts();
+        let grants = self.grants(&metadata, &extensions);
         let asked = convert::watch_releases(message);
-        let (asked, watcher) = watcher(&metadata, &extensions, asked, |asked| {
+        let (asked, watcher, grants) = watcher(grants, &metadata, asked, |asked| {
             (asked.resume_after, std::mem::take(&mut asked.store_id))
         })?;
-        let items = backend.watches.releases(watcher, Matching(asked.filter));
         let driver = backend.driver.clone();
+        // Before the watch begins: what changes while it does is noticed.
+        let view = View::of(&grants, &driver);
+        if view.is_stale(watcher.resume_after) {
+            return Err(status::view_changed());
+        }
+        let (filter, selector) = (asked.filter, grants.clone());
+        let matching = Matching { filter, grants: selector, driver: driver.clone() };
+        let items = backend.watches.releases(watcher, matching);
         let frames = items.map_err(status::watch_refused)?.map(move |item| {
             let stamp = Stamp { store_id: driver.store_id(), now: driver.now() };
             item.map(|item| ReleasesFrame { stamp, item }).map_err(status::watch_ended)
         });
-        Ok(frames.boxed())
+        if grants.is_open() {
+            return Ok(frames.boxed());
+        }
+        let driver = backend.driver.clone();
+        Ok(while_good(frames.boxed(), move || {
+            if View::of(&grants, &driver) == view { Ok(()) } else { Err(status::view_changed()) }
+        }))
     }
+}
+
+/// Whether a release is out of nobody's sight; one that is not there is.
+fn sees(grants: &Grants, driver: &Handle, id: &ReleaseId) -> bool {
+    if grants.everywhere(Permission::Read) {
+        return true;
+    }
+    let state = driver.state();
+    state.release(id).is_none_or(|release| grants.sees_release(&state, release))
+}
+
+/// What somebody sees, as far as it decides which releases are in a set.
+#[derive(Debug, PartialEq)]
+struct View {
+    reach: Option<Reach>,
+    /// The last commit that moved a flag to other labels; zero if they make no difference.
+    relabelled: Revision,
+}
+
+impl View {
+    fn of(grants: &Grants, driver: &Handle) -> Self {
+        let reach = grants.view();
+        let relabelled = match reach {
+            Some(Reach::Everywhere) => Revision::ZERO,
+            Some(Reach::Under(_)) | None => driver.state().relabelled(),
+        };
+        Self { reach, relabelled }
+    }
+
+    /// True for who goes on from a set that was made before labels changed.
+    fn is_stale(&self, resume_after: Option<Revision>) -> bool {
+        resume_after.is_some_and(|after| after < self.relabelled)
+    }
+}
+
+/// The frames, for as long as it is good that they are sent: asked before each of them, and bookmarks
+/// come often enough.
+fn while_good<F: Send + 'static>(
+    mut frames: Frames<F>,
+    is_good: impl Fn() -> Result<(), Status> + Send + 'static,
+) -> Frames<F> {
+    stream! {
+        while let Some(frame) = frames.next().await {
+            if let Err(refusal) = is_good() {
+                yield Err(refusal);
+                return;
+            }
+            yield frame;
+        }
+    }
+    .boxed()
 }
 
 /// Who watches and from where, or everything that is wrong with the request.
 fn watcher<T>(
+    grants: Result<Grants, Unknown>,
     metadata: &MetadataMap,
     extensions: &Extensions,
     asked: Result<T, convert::Rejected>,
     resume: impl FnOnce(&mut T) -> (Option<Revision>, Option<String>),
-) -> Result<(T, Watcher), Status> {
-    let (caller, mut asked) = status::both(caller(extensions, metadata), asked)?;
+) -> Result<(T, Watcher, Grants), Status> {
+    let (grants, mut asked) = status::both(grants, asked)?;
     let (resume_after, store_id) = resume(&mut asked);
     let time_left = timeout(metadata.as_ref());
-    let watcher = Watcher { principal: caller.principal, resume_after, store_id, time_left };
-    Ok((asked, watcher))
+    let principal = grants.caller().principal.clone();
+    let watcher = Watcher { principal, resume_after, store_id, time_left };
+    Ok((asked, watcher, grants))
 }
 
-/// The filter of a request, as watches ask for it.
+/// The filter of a request and what the caller sees, as watches ask for it. Labels may change in the
+/// life of a release; then the stream ends.
 #[derive(Debug)]
-struct Matching(ReleaseFilter);
+struct Matching {
+    filter: ReleaseFilter,
+    grants: Grants,
+    driver: Handle,
+}
 
 impl Select for Matching {
     fn matches(&self, release: &Release, state: ReleaseState) -> bool {
-        self.0.matched(release, state)
+        self.filter.matched(release, state)
+            && (self.grants.everywhere(Permission::Read)
+                || self.grants.sees_release(&self.driver.state(), release))
     }
 }
 

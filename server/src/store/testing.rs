@@ -194,6 +194,7 @@ pub(super) fn create_flag(id: &str) -> Action {
         description: "".into(),
         spec: spec(0.5),
         pipeline: Some(PipelineId::parse("web").unwrap()),
+        labels: BTreeMap::new(),
     }
 }
 
@@ -207,7 +208,7 @@ pub(super) fn describe_flag(id: &str, description: &str) -> Action {
     Action::UpdateFlag {
         flag: FlagId::parse(id).unwrap(),
         expected: Expected::Anything,
-        change: FlagChange { description: Some(description.into()), spec: None, pipeline: None },
+        change: FlagChange { description: Some(description.into()), ..FlagChange::default() },
     }
 }
 

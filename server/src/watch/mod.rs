@@ -202,7 +202,8 @@ impl<L: Log> Watches<L> {
         self.slots.taken()
     }
 
-    fn check_not_draining(&self) -> Result<(), WatchRefusal> {
+    /// Refuses if the server is stopping: what is found out first.
+    pub fn check_not_draining(&self) -> Result<(), WatchRefusal> {
         match *self.drain.borrow() {
             Drain::No => Ok(()),
             Drain::Yes => Err(WatchRefusal::Draining),

@@ -4,12 +4,14 @@
 //! of ours (a name that an attacker points at loopback is not), and what changes something has to
 //! come from our own pages.
 //!
-//! With an authenticator every page but the login is for who is known: by a session, or by a credential
-//! that the request itself brings.
+//! Where anything is checked, every page but the login is for who is known, by a session or by a credential
+//! that the request itself brings, and may see it.
 
-use super::{Guard, Site, login, refused, session::Session};
-use crate::access::identity::{
-    Authenticate as _, ClientCertificate, Credentials, Identity, Unauthenticated,
+use super::{Site, login, refused, session::Session, viewer::Held};
+use crate::access::{
+    Asked, Refusal,
+    identity::ClientCertificate,
+    table::{self, Length, Rule},
 };
 use axum::{
     extract::{Request, State},
@@ -19,6 +21,7 @@ use axum::{
 use cookie::Cookie;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use std::{net::IpAddr, sync::Arc};
+use tonic::transport::server::TcpConnectInfo;
 
 /// The names of headers that `http` has no constant for.
 const SEC_FETCH_SITE: &str = "sec-fetch-site";
@@ -45,7 +48,7 @@ pub(super) async fn keep(State(site): State<Site>, mut request: Request, next: N
     let host = host.or_else(|| text(request.headers(), header::HOST.as_str()));
     let judged = judge(request.method(), host, request.headers(), &site.all_hosts());
     let mut response = match judged {
-        Ok(()) => match site.guard.as_ref().map_or(Ok(()), |guard| identify(guard, &mut request)) {
+        Ok(()) => match admit(&site, &mut request) {
             Ok(()) => next.run(request).await,
             Err(response) => *response,
         },
@@ -59,38 +62,54 @@ pub(super) async fn keep(State(site): State<Site>, mut request: Request, next: N
     response
 }
 
-/// What is for everybody: the way in, and what pages look like.
-fn is_open(path: &str) -> bool {
-    path == "/login" || path.starts_with("/login/") || path.starts_with("/assets/")
-}
-
-/// Puts who asks into the extensions of the request, or leads them to the login.
-fn identify(guard: &Guard, request: &mut Request) -> Result<(), Box<Response>> {
+/// Puts who asks, and what they may, into the extensions of the request, or says what to do.
+fn admit(site: &Site, request: &mut Request) -> Result<(), Box<Response>> {
     let path = request.uri().path().to_owned();
-    if is_open(&path) {
+    // What has no row is not served either: the router says so.
+    let Some((row, rule, length)) = table::route(request.method(), &path) else { return Ok(()) };
+    if rule == Rule::Open {
         return Ok(());
     }
-    let id = guard.jar().session(request.headers());
-    if let Some(session) = id.and_then(|id| guard.sessions.find(&id, &guard.authenticator)) {
-        request.extensions_mut().insert(session.identity.clone());
-        request.extensions_mut().insert::<Arc<Session>>(session);
-        return Ok(());
-    }
-    let certificate = request.extensions().get::<Arc<ClientCertificate>>().map(AsRef::as_ref);
-    let credentials = Credentials { headers: request.headers(), certificate };
-    match guard.authenticator.authenticate(&credentials) {
-        Ok(Some(identity)) => {
-            request.extensions_mut().insert::<Identity>(identity);
-            Ok(())
+    let access = site.api.access();
+    let (guard, headers) = (site.guard.as_ref(), request.headers());
+    let session = guard.and_then(|guard| {
+        let id = guard.jar().session(headers)?;
+        guard.sessions.find(&id, &guard.authenticator)
+    });
+    let extensions = request.extensions();
+    let asked = Asked {
+        method: row,
+        rule: Some(rule),
+        headers,
+        certificate: extensions.get::<Arc<ClientCertificate>>().map(AsRef::as_ref),
+        peer: extensions.get::<TcpConnectInfo>().and_then(TcpConnectInfo::remote_addr),
+    };
+    let admitted = match &session {
+        Some(session) => access.admit_known(session.identity.clone(), &asked),
+        None => access.admit(&asked),
+    };
+    let grants = match admitted {
+        Ok(Some(grants)) => grants,
+        Ok(None) => return Ok(()),
+        Err(Refusal::NoCredential) if guard.is_some() => {
+            return Err(Box::new(outside(request, &path)));
         }
-        Ok(None) => Err(Box::new(outside(request, &path))),
-        Err(error) => {
-            tracing::debug!(%error, path, "unauthenticated");
-            let text = format!("{}.", Unauthenticated::TEXT);
-            let page = refused::page(StatusCode::UNAUTHORIZED, "Refused", &text);
-            Err(Box::new(page.into_response()))
-        }
+        Err(refusal) => return Err(Box::new(refused::at_the_gate(&refusal))),
+    };
+    let lease = match (length, &session) {
+        (Length::Short, _) => None,
+        (Length::Long, Some(_)) => access.lease_known(Some(rule), &grants),
+        (Length::Long, None) => access.lease(&asked, &grants),
+    };
+    let extensions = request.extensions_mut();
+    extensions.insert(grants);
+    if let Some(session) = session {
+        extensions.insert::<Arc<Session>>(session);
     }
+    if let Some(lease) = lease {
+        extensions.insert(Held::new(lease));
+    }
+    Ok(())
 }
 
 /// What is answered to who is not known.

@@ -10,16 +10,16 @@ use super::{
     release::{chip, waits},
     releases::newest_first,
     time,
-    viewer::Viewer,
+    viewer::{Sender, Viewer},
     why, words,
 };
-use crate::grpc::status;
+use crate::{access::Permission, grpc::status};
 use axum::{
     Form,
     extract::{Path, State},
     response::{Html, IntoResponse as _, Redirect, Response},
 };
-use http::{HeaderMap, StatusCode};
+use http::StatusCode;
 use maud::{Markup, html};
 use phasegate_api::{
     convert,
@@ -81,8 +81,15 @@ fn head(moment: &Moment, flag: &Flag) -> Markup {
         div.title {
             h1 { (flag.id) " " @if is_killed { span.chip.s-failed { "Killed" } } }
             div.buttons {
-                a.button.primary href={ "/flags/" (flag.id) "/release" } { "Trigger a release" }
-                @if is_killed { a.button href={ "/flags/" (flag.id) "/revive" } id="do-revive" data-dialog { "Lift kill switch" } }
+                @if let Some(lacks) = moment.viewer.lacks_of(flag, Permission::Trigger) {
+                    span.button.off role="link" aria-disabled="true" tabindex="0" title=(lacks) { "Trigger a release" }
+                } @else { a.button.primary href={ "/flags/" (flag.id) "/release" } { "Trigger a release" } }
+                @if let Some(lacks) = moment.viewer.lacks_of(flag, Permission::KillSwitch) {
+                    span.button.off role="link" aria-disabled="true" tabindex="0" title=(lacks) {
+                        @if is_killed { "Lift kill switch" } @else { "Kill" }
+                    }
+                }
+                @else if is_killed { a.button href={ "/flags/" (flag.id) "/revive" } id="do-revive" data-dialog { "Lift kill switch" } }
                 @else { a.button.danger href={ "/flags/" (flag.id) "/kill" } id="do-kill" data-dialog { "Kill" } }
             }
         }

@@ -12,7 +12,7 @@ use super::{
     Site,
     page::{Moment, View},
     refused,
-    viewer::Viewer,
+    viewer::{Sender, Viewer},
 };
 use async_stream::stream;
 use axum::{

@@ -22,8 +22,11 @@
 //! Everything works as plain pages and forms; the script adds live updates and dialogs. Nothing is
 //! fetched from elsewhere, nothing is inline, and everything is escaped by its template.
 //!
-//! What is deliberately absent: who is to be believed (see [`access`](crate::access)), editing of
-//! pipelines, and any rule about releases.
+//! A viewer is shown what they may see, of a state that has nothing else in it; what they may not do is
+//! said where it would be done, and refused by the service like anybody's call.
+//!
+//! What is deliberately absent: who is to be believed and what they may (see [`access`](crate::access)),
+//! editing of pipelines, and any rule about releases.
 
 mod action;
 mod assets;
@@ -64,6 +67,11 @@ use tokio::sync::Semaphore;
 const STREAMS_MAX: usize = 1000;
 /// The largest form: new answers of 512 KiB, percent-encoded at worst.
 const FORM_BYTES_MAX: usize = 2 << 20;
+
+/// What is said to a browser that the gate does not let in.
+pub fn denied(refusal: &Refusal) -> Response {
+    refused::at_the_gate(refusal)
+}
 
 /// What the pages work with. Clones share it.
 #[derive(Clone, Debug)]

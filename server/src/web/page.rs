@@ -3,7 +3,7 @@
 
 use super::{
     Site, assets, flag, flags, pipelines, refused, release, releases,
-    viewer::{Known, Viewer},
+    viewer::{Known, Sender, Viewer},
 };
 use crate::{delivery::Following, driver::Handle};
 use axum::{
@@ -37,7 +37,8 @@ impl Moment {
     /// The newest one; an answer of the API while there is none.
     pub(super) fn now(site: &Site, viewer: Viewer) -> Result<Self, Status> {
         let driver = site.api.driver()?.clone();
-        let (state, now, bucketing) = (driver.state(), driver.now(), site.api.bucketing());
+        let (now, bucketing) = (driver.now(), site.api.bucketing());
+        let state = viewer.seen(driver.state());
         let applications = site.delivery.following();
         Ok(Self { state, now, viewer, driver, bucketing, applications })
     }
@@ -249,7 +250,7 @@ fn who_and_when(moment: &Moment) -> Markup {
         a.viewer href="/caller" {
             @match moment.viewer.known {
                 Known::NotAtAll => { "Acting as nobody" }
-                Known::ByCookie | Known::ByProxy | Known::Authenticated => {
+                Known::ByCookie | Known::ByProxy | Known::ByCredential => {
                     "Acting as " strong { (moment.viewer.caller.principal) }
                 }
             }

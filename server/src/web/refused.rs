@@ -1,8 +1,9 @@
 //! Pages that say no, and the one table from the API's codes to HTTP's.
 
 use super::page::{Chrome, document};
+use crate::access;
 use axum::response::{Html, IntoResponse, Response};
-use http::StatusCode;
+use http::{HeaderValue, StatusCode, header};
 use maud::{Markup, html};
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
@@ -30,6 +31,22 @@ pub(super) fn of_api(refused: &Status) -> Response {
     };
     let page = document(title(refused.code()), &Chrome::Bare, &body);
     (code(refused.code()), Html(page.into_string())).into_response()
+}
+
+/// The gate does not let somebody in.
+pub(super) fn at_the_gate(refusal: &access::Refusal) -> Response {
+    if refusal.is_about_who() {
+        let answer = page(StatusCode::UNAUTHORIZED, "Sign in", &format!("{refusal}."));
+        let mut answer = answer.into_response();
+        let bearer = HeaderValue::from_static("Bearer");
+        answer.headers_mut().insert(header::WWW_AUTHENTICATE, bearer);
+        return answer;
+    }
+    let status = match refusal {
+        access::Refusal::TooMany(_) => StatusCode::TOO_MANY_REQUESTS,
+        _ => StatusCode::FORBIDDEN,
+    };
+    page(status, "Refused", &format!("{refusal}.")).into_response()
 }
 
 /// Nothing is served under this path.

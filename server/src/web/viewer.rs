@@ -13,7 +13,7 @@ use super::{
     session::{Session, now},
 };
 use crate::{
-    access::identity::Identity,
+    access::{Grants, Lease, Permission, Reach},
     grpc::caller::{self, GROUPS, PRINCIPAL},
 };
 use axum::{
@@ -24,10 +24,17 @@ use axum::{
 use cookie::{Cookie, SameSite, time::Duration};
 use http::{HeaderMap, StatusCode, header, request::Parts};
 use maud::{Markup, html};
-use phasegate_engine::command::Caller;
+use phasegate_engine::{
+    self as engine,
+    command::{Action, Caller},
+    flag::{Flag, Labels},
+};
 use serde::Deserialize;
-use std::{convert::Infallible, sync::Arc, time::Duration as Span};
-use tonic::Extensions;
+use std::{
+    convert::Infallible,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration as Span,
+};
 use tonic::metadata::{MetadataMap, MetadataValue};
 
 /// Who looks at a page.
@@ -38,16 +45,32 @@ pub(super) struct Viewer {
     /// How that is known.
     pub(super) known: Known,
     metadata: MetadataMap,
-    /// Who they are, if that was authenticated.
-    identity: Option<Identity>,
+    /// What they may; none if nothing is checked.
+    grants: Option<Grants>,
     session: Option<Arc<Session>>,
+    /// The right to go on with a stream. Whoever watches over it takes it.
+    lease: Option<Held>,
+}
+
+/// A lease that waits for whoever watches over it.
+#[derive(Clone, Debug)]
+pub(super) struct Held(Arc<Mutex<Option<Lease>>>);
+
+impl Held {
+    pub(super) fn new(lease: Lease) -> Self {
+        Self(Arc::new(Mutex::new(Some(lease))))
+    }
+
+    fn take(&self) -> Option<Lease> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
 }
 
 /// How a viewer is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Known {
-    /// They have signed in, or brought a credential.
-    Authenticated,
+    /// By a credential, or by whoever holds one and speaks for them.
+    ByCredential,
     /// A proxy says so.
     ByProxy,
     /// They say so.
@@ -61,14 +84,14 @@ impl Viewer {
     pub(super) fn of(headers: &HeaderMap) -> Self {
         let by_proxy = MetadataMap::from_headers(ours(headers));
         if !by_proxy.is_empty()
-            && let Ok(caller) = caller::caller(&Extensions::new(), &by_proxy)
+            && let Ok(caller) = caller::caller(&by_proxy)
         {
             return Self::believed(caller, Known::ByProxy, by_proxy);
         }
         let (principal, groups) = (cookie(headers, PRINCIPAL), cookie(headers, GROUPS));
         if let Some(metadata) = metadata(principal.as_deref(), groups.as_deref())
             && !metadata.is_empty()
-            && let Ok(caller) = caller::caller(&Extensions::new(), &metadata)
+            && let Ok(caller) = caller::caller(&metadata)
         {
             return Self::believed(caller, Known::ByCookie, metadata);
         }
@@ -76,15 +99,15 @@ impl Viewer {
     }
 
     fn believed(caller: Caller, known: Known, metadata: MetadataMap) -> Self {
-        Self { caller, known, metadata, identity: None, session: None }
+        Self { caller, known, metadata, grants: None, session: None, lease: None }
     }
 
-    /// Ends when they are no longer who they are: with the session, or with the credential.
+    /// Ends when they are no longer who they are, or may no longer look: with the session, with the
+    /// credential, or with the role. To be called once.
     pub(super) async fn over(&self) {
+        let lease = self.lease.as_ref().and_then(Held::take);
         let session = self.session.as_deref();
-        let until = session.map(|session| session.until);
-        let until = until.or_else(|| self.identity.as_ref().and_then(|identity| identity.until));
-        let ended = async {
+        let signed_out = async {
             match session {
                 Some(session) => session.over.cancelled().await,
                 None => std::future::pending().await,
@@ -92,17 +115,24 @@ impl Viewer {
         };
         // Wall time may be stepped: it is looked at again before it is believed.
         let expired = async {
-            let Some(until) = until else { return std::future::pending().await };
-            while let Ok(left) = until.duration_since(now()) {
+            let Some(session) = session else { return std::future::pending().await };
+            while let Ok(left) = session.until.duration_since(now()) {
                 if left.is_zero() {
                     return;
                 }
                 tokio::time::sleep(left.min(Span::from_secs(60))).await;
             }
         };
+        let refused = async {
+            match lease {
+                Some(lease) => drop(lease.over().await),
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
-            () = ended => {}
+            () = signed_out => {}
             () = expired => {}
+            () = refused => {}
         }
     }
 
@@ -116,10 +146,29 @@ impl Viewer {
     pub(super) fn request<T>(&self, message: T) -> tonic::Request<T> {
         let mut request = tonic::Request::new(message);
         *request.metadata_mut() = self.metadata.clone();
-        if let Some(identity) = &self.identity {
-            request.extensions_mut().insert(identity.clone());
+        if let Some(grants) = &self.grants {
+            request.extensions_mut().insert(grants.clone());
         }
         request
+    }
+
+    /// Of a state, what they see.
+    pub(super) fn seen(&self, state: engine::State) -> engine::State {
+        match &self.grants {
+            Some(grants) => grants.seen(&state),
+            None => state,
+        }
+    }
+
+    /// What they would need for an action on something that they see, in words; none if they may.
+    pub(super) fn lacks(&self, state: &engine::State, action: &Action) -> Option<String> {
+        self.grants.as_ref()?.missing(state, action).map(words)
+    }
+
+    /// The same for a permission on a flag.
+    pub(super) fn lacks_of(&self, flag: &Flag, permission: Permission) -> Option<String> {
+        let may = self.grants.as_ref()?.may(permission, Some(&flag.labels));
+        (!may).then(|| words(permission))
     }
 
     /// Their groups, as they are written.
@@ -132,15 +181,19 @@ impl<S: Sync> FromRequestParts<S> for Viewer {
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Infallible> {
-        let Some(identity) = parts.extensions.get::<Identity>().cloned() else {
+        let Some(grants) = parts.extensions.get::<Grants>().cloned() else {
             return Ok(Self::of(&parts.headers));
         };
-        let Identity { principal, groups, .. } = identity.clone();
         let session = parts.extensions.get::<Arc<Session>>().cloned();
-        let caller = Caller { principal, groups };
-        let believed = Self::believed(caller, Known::Authenticated, MetadataMap::new());
-        Ok(Self { identity: Some(identity), session, ..believed })
+        let lease = parts.extensions.get::<Held>().cloned();
+        let caller = grants.caller().clone();
+        let known = Self::believed(caller, Known::ByCredential, MetadataMap::new());
+        Ok(Self { grants: Some(grants), session, lease, ..known })
     }
+}
+
+fn words(missing: Permission) -> String {
+    format!("You lack the permission {missing}.")
 }
 
 fn ours(headers: &HeaderMap) -> HeaderMap {
@@ -172,7 +225,7 @@ pub(super) struct Named {
 pub(super) async fn form(State(site): State<Site>, viewer: Viewer) -> Response {
     let named = match viewer.known {
         Known::NotAtAll => Named { principal: String::new(), groups: String::new() },
-        Known::ByCookie | Known::ByProxy | Known::Authenticated => {
+        Known::ByCookie | Known::ByProxy | Known::ByCredential => {
             Named { principal: viewer.caller.principal.to_string(), groups: viewer.groups() }
         }
     };
@@ -195,7 +248,7 @@ pub(super) async fn act(
     let (principal, groups) = (some(&named.principal), some(&named.groups));
     let problem = match metadata(principal.as_deref(), groups.as_deref()) {
         None => Some("Names may have printable ASCII only.".to_owned()),
-        Some(metadata) => caller::caller(&Extensions::new(), &metadata).err().map(|violations| {
+        Some(metadata) => caller::caller(&metadata).err().map(|violations| {
             let texts = violations.into_iter().map(|violation| {
                 let what = if violation.field.contains(GROUPS) { "Groups" } else { "The name" };
                 format!("{what} {}.", violation.description)
@@ -243,10 +296,8 @@ fn body(viewer: &Viewer, named: &Named, problem: Option<&str>) -> Markup {
             @if let Some(problem) = problem {
                 div.refusal role="alert" { p { strong { "Refused. " } (problem) } }
             }
-            @if let Some(identity) = &viewer.identity {
-                p { "You are signed in as " strong { (viewer.caller.principal) }
-                    @if let Some(name) = &identity.name { " (" (name) ")" } "." }
-                p { "Groups: " @if identity.groups.is_empty() { "none" } @else { (viewer.groups()) } "." }
+            @if let Some(grants) = &viewer.grants {
+                (may(grants))
                 @if viewer.session.is_some() {
                     form method="post" action="/logout" { div.buttons { button.primary { "Sign out" } } }
                 }
@@ -268,6 +319,31 @@ fn body(viewer: &Viewer, named: &Named, problem: Option<&str>) -> Markup {
                     div.buttons { button.primary { "Act as this" } }
                 }
             }
+        }
+    }
+}
+
+/// Who they are and what they may, so that they see why something is refused.
+fn may(grants: &Grants) -> Markup {
+    let allowed = grants.allowed();
+    let places = |reach: &Reach| match reach {
+        Reach::Everywhere => "everywhere".to_owned(),
+        Reach::Under(scopes) => {
+            let label = |(key, value): (&Arc<str>, &Arc<str>)| format!("{key}={value}");
+            let scope = |labels: &Labels| labels.iter().map(label).collect::<Vec<_>>().join(" ");
+            scopes.iter().map(scope).collect::<Vec<_>>().join(", or ")
+        }
+    };
+    html! {
+        p { "You are " strong { (grants.caller().principal) } "." }
+        @if let Some(authenticated) = grants.authenticated() {
+            p { "Signed in is " strong { (authenticated) } ", who acts for you." }
+        }
+        table.list {
+            thead { tr { th scope="col" { "Permission" } th scope="col" { "Of flags with" } } }
+            tbody { @for (permission, reach) in allowed.permissions() {
+                tr { td { (permission) } td { (places(reach)) } }
+            } }
         }
     }
 }

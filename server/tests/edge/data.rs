@@ -78,7 +78,7 @@ async fn a_store_that_fails_ends_the_server_and_acknowledges_nothing() {
         let store = memory::open(&Disk::new(), StoreId(Uuid::new_v4()))?;
         Ok(Box::new(Broken(store)))
     });
-    let parts = Parts { clock: Parts::of(&config).clock, open_store };
+    let parts = Parts { open_store, ..Parts::of(&config) };
     let server = Server::start_unready(config, parts).await;
     server.serves().await;
     let mut flags = server.flags().await;

@@ -74,11 +74,12 @@ impl Server {
         let config = config();
         let parts = Parts::of(&config);
         let (go_on, wait) = mpsc::channel();
+        let open = parts.open_store;
         let open_store: OpenStore = Box::new(move || {
             wait.recv().unwrap();
-            (parts.open_store)()
+            open()
         });
-        let parts = Parts { clock: parts.clock, open_store };
+        let parts = Parts { clock: parts.clock, open_store, who: None, refusals: None };
         (Self::start_unready(config, parts).await, go_on)
     }
 

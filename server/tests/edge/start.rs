@@ -57,7 +57,7 @@ async fn a_server_can_be_stopped_while_it_recovers() {
         let _ = wait.recv();
         Err(store::Error::Damaged("nobody sees this".into()))
     });
-    let parts = Parts { clock: Parts::of(&config).clock, open_store };
+    let parts = Parts { open_store, ..Parts::of(&config) };
     let server = Server::start_unready(config, parts).await;
     server.stop().await;
     drop(never);
@@ -68,7 +68,7 @@ async fn a_store_that_cannot_be_opened_has_its_exit_code() {
     let check = async |error: fn() -> store::Error| {
         let config = config();
         let open_store: OpenStore = Box::new(move || Err(error()));
-        let parts = Parts { clock: Parts::of(&config).clock, open_store };
+        let parts = Parts { open_store, ..Parts::of(&config) };
         let server = Server::start_unready(config, parts).await;
         server.ended().await.unwrap_err().exit_code()
     };

@@ -200,8 +200,8 @@ fn without_a_mask_the_fields_that_are_set_are_replaced() {
 #[test]
 fn a_mask_can_empty_a_field() {
     let change = update(v1::Flag::default(), Some(&["description", "pipeline"]));
-    let expected =
-        FlagChange { description: Some(Arc::from("")), spec: None, pipeline: Some(None) };
+    let description = Some(Arc::from(""));
+    let expected = FlagChange { description, pipeline: Some(None), ..FlagChange::default() };
     assert_eq!(change, expected);
 }
 

@@ -167,16 +167,20 @@ fn flag() -> impl Strategy<Value = Flag> {
         text(0..=9).prop_map(|reason| KillSwitch::Lifted { reason }),
         text(0..=9).prop_map(|reason| KillSwitch::Engaged { reason }),
     ];
-    let head = (flag_id(), text(0..=20), spec(), option::of(id()));
+    let labels = collection::btree_map(text(1..=63), text(0..=256), 0..3);
+    let head = (flag_id(), text(0..=20), spec(), option::of(id()), labels);
     (head, kill_switch, revision(), revision(), timestamp()).prop_map(
-        |((id, description, spec, pipeline), kill_switch, spec_revision, revision, update_time)| {
-            let spec = Arc::new(spec);
+        |(head, kill_switch, spec_revision, revision, update_time)| {
+            let (id, description, spec, pipeline, labels) = head;
+            let (spec, labels_revision) = (Arc::new(spec), Revision::ZERO);
             Flag {
                 id,
                 description,
                 spec,
                 pipeline,
+                labels,
                 kill_switch,
+                labels_revision,
                 spec_revision,
                 revision,
                 update_time,
@@ -321,8 +325,8 @@ proptest! {
         let wire = convert::flag_to_wire(&flag, None);
         let flag_id = flag.id.to_string();
         let request = v1::CreateFlagRequest { flag_id, flag: Some(wire), ..Default::default() };
-        let Flag { id, description, spec, pipeline, .. } = flag;
-        let action = Action::CreateFlag { flag: id, description, spec, pipeline };
+        let Flag { id, description, spec, pipeline, labels, .. } = flag;
+        let action = Action::CreateFlag { flag: id, description, spec, pipeline, labels };
         prop_assert_eq!(convert::create_flag(request).map(|parsed| parsed.action), Ok(action));
     }
 
@@ -335,6 +339,7 @@ proptest! {
             description: Some(flag.description),
             spec: Some(flag.spec),
             pipeline: Some(flag.pipeline),
+            labels: Some(flag.labels),
         };
         let expected = Expected::Revision(flag.revision);
         let action = Action::UpdateFlag { flag: flag.id, expected, change };

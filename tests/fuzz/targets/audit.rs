@@ -97,9 +97,10 @@ fn flag_goes_round(flag: &Flag, active: Option<&ReleaseId>) {
         ..Default::default()
     };
     let parsed = convert::create_flag(request).expect("what was accepted is accepted");
-    let Action::CreateFlag { description, spec, pipeline, .. } = parsed.action else {
+    let Action::CreateFlag { description, spec, pipeline, labels, .. } = parsed.action else {
         unreachable!()
     };
+    assert_eq!(labels, flag.labels);
     assert_eq!((&description, &spec, &pipeline), (&flag.description, &flag.spec, &flag.pipeline));
 }
 

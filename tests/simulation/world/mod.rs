@@ -29,7 +29,9 @@ use phasegate_engine::{
 };
 use phasegate_server::{
     clock::Clock as _,
-    driver::{Done, Error, Handle, Inbox, Message, Mode, Origin, Submission, Wait, Writer},
+    driver::{
+        Anything, Done, Error, Handle, Inbox, Message, Mode, Origin, Submission, Wait, Writer,
+    },
     watch::Watches,
 };
 use std::{
@@ -214,6 +216,7 @@ impl World {
                 description: "".into(),
                 spec: spec(0),
                 pipeline: Some(pipeline_id(index)),
+                labels: Default::default(),
             };
             self.prepare("CreateFlag", action);
         }
@@ -238,6 +241,7 @@ impl World {
             payload: [1; 32],
             mode: Mode::Commit,
             origin: Origin::default(),
+            permit: Arc::new(Anything),
         };
         self.ask(0, number, submission);
     }

@@ -304,7 +304,7 @@ pub(super) fn update_flag(wanted: &v1::Flag) -> v1::UpdateFlagRequest {
         // A flag without a spec is refused by the server, which says so better.
         Some(Spec::FeatureGate(_)) | None => "feature_gate",
     };
-    let paths = ["description", spec, "pipeline"];
+    let paths = ["description", spec, "pipeline", "labels"];
     v1::UpdateFlagRequest {
         flag: Some(wanted.clone()),
         update_mask: Some(FieldMask { paths: paths.map(str::to_owned).to_vec() }),
@@ -327,8 +327,8 @@ fn decided_pipeline(pipeline: &v1::Pipeline) -> v1::Pipeline {
 }
 
 fn decided_flag(flag: &v1::Flag) -> v1::Flag {
-    let v1::Flag { name, description, spec, pipeline, .. } = flag.clone();
-    v1::Flag { name, description, spec, pipeline, ..Default::default() }
+    let v1::Flag { name, description, spec, pipeline, labels, .. } = flag.clone();
+    v1::Flag { name, description, spec, pipeline, labels, ..Default::default() }
 }
 
 /// The lines that differ, with some around them, set in.

@@ -24,6 +24,7 @@
 
 mod authenticator;
 mod certificate;
+mod claims;
 mod fetch;
 pub mod file;
 mod jwt;
@@ -33,11 +34,12 @@ mod secret;
 #[cfg(test)]
 mod testing;
 mod token;
-pub mod trusting;
+mod trusting;
 mod unauthenticated;
 
 pub use authenticator::Authenticator;
 pub use certificate::{ClientCertificate, Demand};
+pub use claims::{ANONYMOUS, Claimed, GROUPS, Malformed, PRINCIPAL, claimed};
 pub use fetch::{Fetch, FetchError, Web};
 pub use secret::{ReadError, Readers, fingerprint, read as read_secret};
 pub use token::{Fresh, fresh};
@@ -87,6 +89,18 @@ pub enum Vouched {
     Certificate,
     /// Nothing: on loopback, what the metadata says is believed.
     Proxy,
+}
+
+impl Vouched {
+    /// As records have it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Token => "token",
+            Self::Jwt => "jwt",
+            Self::Certificate => "certificate",
+            Self::Proxy => "believed",
+        }
+    }
 }
 
 /// What a request brings.

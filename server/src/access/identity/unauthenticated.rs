@@ -65,7 +65,7 @@ pub enum Unauthenticated {
     WrongNonce,
     /// The metadata that is believed on loopback makes no sense. Not a secret: the text may be told.
     #[error("metadata.{}: {}", .0[0].key, .0[0].problem)]
-    Metadata(Vec<super::trusting::Wrong>),
+    Metadata(Vec<super::Malformed>),
 }
 
 impl Unauthenticated {

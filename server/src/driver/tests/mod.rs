@@ -9,8 +9,8 @@ mod retention;
 mod timers;
 
 use super::{
-    AuditEntry, AuditHead, AuditQuery, Config, Done, Error, Handle, Inbox, Message, Mode, Origin,
-    StoreFailed, Submission, Turn, Wait, Writer, assemble,
+    Anything, AuditEntry, AuditHead, AuditQuery, Config, Done, Error, Handle, Inbox, Message, Mode,
+    Origin, StoreFailed, Submission, Turn, Wait, Writer, assemble,
 };
 use crate::{
     clock::{Clock, ManualClock, Reading},
@@ -238,6 +238,7 @@ impl<C: Clock> World<C> {
             description: "".into(),
             spec: spec(false),
             pipeline: Some(pipeline),
+            labels: BTreeMap::new(),
         })
         .unwrap();
     }
@@ -307,6 +308,7 @@ fn submission(action: Action) -> Submission {
         payload: [0; 32],
         mode: Mode::Commit,
         origin: Origin::default(),
+        permit: Arc::new(Anything),
     }
 }
 

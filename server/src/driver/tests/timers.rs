@@ -274,7 +274,9 @@ fn add_flag_along<C: Clock>(world: &mut World<C>, template: Template) {
     world.call(Action::CreatePipeline { pipeline: pipeline.clone(), template }).unwrap();
     let description = "".into();
     let (flag, spec, pipeline) = (flag("f"), spec(false), Some(pipeline));
-    world.call(Action::CreateFlag { flag, description, spec, pipeline }).unwrap();
+    world
+        .call(Action::CreateFlag { flag, description, spec, pipeline, labels: BTreeMap::new() })
+        .unwrap();
 }
 
 #[test]

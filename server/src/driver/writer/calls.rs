@@ -8,7 +8,7 @@ use crate::{
         record::{approximate_bytes, record},
         requests::subject,
     },
-    store::{RequestKey, RequestRecord},
+    store::{RequestKey, RequestRecord, Subject},
 };
 use phasegate_engine::{
     Command, Refusal, State, apply,
@@ -16,12 +16,21 @@ use phasegate_engine::{
     decide,
     event::{Change, Commit, changes},
     id::FlagId,
+    refusal::Resource,
     time::Timestamp,
 };
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
 };
+
+fn resource(subject: &Subject) -> Resource {
+    match subject {
+        Subject::Flag(id) => Resource::Flag(id.clone()),
+        Subject::Pipeline(id) => Resource::Pipeline(id.clone()),
+        Subject::Release(id) => Resource::Release(id.clone()),
+    }
+}
 
 impl Writer {
     /// Judges one call. Its commit, if it makes one, joins the batch.
@@ -39,9 +48,15 @@ impl Writer {
         }
         if let Some(subject) = self.requests.find(submission)? {
             let subject = subject.clone();
+            // What was seen then may be out of sight now.
+            let resource = resource(&subject);
+            if !submission.permit.sees(&self.state, &resource) {
+                return Err(Error::Refused(Refusal::NotFound(resource)));
+            }
             self.published().metrics.replays.add(1);
             return Ok(Done { state: self.state.clone(), subject, now });
         }
+        submission.permit.check(&self.state, &submission.call.action)?;
         let command = Command::Call(submission.call.clone());
         let judged = self.judge(&command, now);
         if matches!(judged, Err(Error::Refused(_))) {

@@ -259,7 +259,10 @@ fn flags() -> [Flag; 2] {
             default: false,
         })),
         pipeline: Some(PipelineId::parse("web").unwrap()),
+        // As stores have it that were made before flags had labels.
+        labels: BTreeMap::new(),
         kill_switch: KillSwitch::Engaged { reason: "it burns".into() },
+        labels_revision: Revision::ZERO,
         spec_revision: Revision::new(1),
         revision: Revision::new(70_000),
         update_time: time(1),
@@ -268,7 +271,9 @@ fn flags() -> [Flag; 2] {
         id: FlagId::parse("limits").unwrap(),
         spec: Arc::new(Spec::Config(Rules { rules: Vec::new(), default: every_value })),
         pipeline: None,
+        labels: BTreeMap::from([("team".into(), "payments".into())]),
         kill_switch: KillSwitch::Lifted { reason: "".into() },
+        labels_revision: Revision::new(4),
         ..gate.clone()
     };
     [gate, config]

@@ -188,6 +188,7 @@ fn commits(actions: impl IntoIterator<Item = Action>) -> Vec<Committed> {
         description: "".into(),
         spec: spec(0),
         pipeline: Some(pipeline.clone()),
+        labels: BTreeMap::new(),
     }));
     let mut state = State::default();
     let mut commits = vec![Committed { state: state.clone(), entries: Vec::new() }];

@@ -35,6 +35,9 @@ pub(super) fn offer(moment: &Moment, release: &Release, verb: Verb) -> Result<Of
         let gate =
             |passed: &Vec<PhaseId>| if passed.is_empty() { Gate::Respect } else { Gate::Bypass };
         let action = action(release, verb, gate(&approvals), gate(&windows));
+        if let Some(lacks) = moment.viewer.lacks(&moment.state, &action) {
+            return Err(lacks);
+        }
         match outcome(moment, release, action) {
             Ok(after) => return Ok(Offer { after, approvals, windows }),
             Err(Refusal::Release { why: ReleaseRefusal::ApprovalPending(phases), .. })

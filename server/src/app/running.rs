@@ -1,0 +1,60 @@
+//! How many requests are read or answered at a time: in all, and of one principal.
+//!
+//! What a request costs is bounded (its body has 1 MiB at most), so a bound to their number is one to
+//! their memory. The share of a principal keeps one that is hostile or broken, with bodies that never
+//! end, from taking every place. Where nobody is known there are no shares.
+
+use super::shares::{Part, Shares};
+use phasegate_engine::id::Principal;
+use std::sync::Arc;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// The places. Clones share them.
+#[derive(Clone, Debug)]
+pub(super) struct Running {
+    all: Arc<Semaphore>,
+    each: Shares<Principal>,
+}
+
+/// A place that is taken until this is dropped.
+#[derive(Debug)]
+pub(super) struct Place {
+    _one_of_all: OwnedSemaphorePermit,
+    _of_principal: Option<Part<Principal>>,
+}
+
+impl Running {
+    /// So many places, and so many of them for one principal.
+    pub(super) fn new(all_max: usize, each_max: usize) -> Self {
+        Self { all: Arc::new(Semaphore::new(all_max)), each: Shares::new(each_max) }
+    }
+
+    /// A place, if there is one, for somebody if it is known who they are.
+    pub(super) fn enter(&self, principal: Option<&Principal>) -> Option<Place> {
+        let of_principal = match principal {
+            Some(principal) => Some(self.each.take(principal.clone())?),
+            None => None,
+        };
+        let one_of_all = Arc::clone(&self.all).try_acquire_owned().ok()?;
+        Some(Place { _one_of_all: one_of_all, _of_principal: of_principal })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_principal_does_not_take_every_place() {
+        let running = Running::new(3, 2);
+        let (ann, bob) = (Principal::new("ann"), Principal::new("bob"));
+        let held = [running.enter(Some(&ann)).unwrap(), running.enter(Some(&ann)).unwrap()];
+        assert!(running.enter(Some(&ann)).is_none());
+        let _third = running.enter(Some(&bob)).unwrap();
+        assert!(running.enter(Some(&bob)).is_none(), "all are taken");
+        assert!(running.enter(None).is_none());
+        drop(held);
+        assert!(running.enter(Some(&bob)).is_some());
+        assert!(running.enter(None).is_some());
+    }
+}
