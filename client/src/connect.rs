@@ -7,7 +7,8 @@ use crate::{
     retry::Backoff,
     v1::{
         flag_service_client::FlagServiceClient,
-        notification_service_client::NotificationServiceClient, pipeline_service_client::PipelineServiceClient,
+        notification_service_client::NotificationServiceClient,
+        pipeline_service_client::PipelineServiceClient,
         release_service_client::ReleaseServiceClient,
     },
     watch::Channels,

@@ -39,7 +39,8 @@ use phasegate_api::{
     rehearsal::clock_service_server::ClockServiceServer,
     v1::{
         flag_service_server::FlagServiceServer,
-        notification_service_server::NotificationServiceServer, pipeline_service_server::PipelineServiceServer,
+        notification_service_server::NotificationServiceServer,
+        pipeline_service_server::PipelineServiceServer,
         release_service_server::ReleaseServiceServer,
     },
 };

@@ -48,16 +48,16 @@ pub struct Sink {
     /// Its name.
     pub id: SinkId,
     /// How it is sent to.
-    pub channel: Channel,
+    pub(super) channel: Channel,
     /// What it wants to hear of: what any of these wants.
-    pub subscriptions: Vec<Subscription>,
+    pub(super) subscriptions: Vec<Subscription>,
     /// Where it leads, for people: without a query, and without a path that is a secret.
     pub shown: String,
 }
 
 /// How a sink is sent to.
 #[derive(Clone, Debug)]
-pub enum Channel {
+pub(super) enum Channel {
     /// Over HTTP.
     Webhook(Box<Webhook>),
     /// By mail.
@@ -66,7 +66,7 @@ pub enum Channel {
 
 impl Channel {
     /// What it is called.
-    pub fn name(&self) -> &'static str {
+    pub(super) fn name(&self) -> &'static str {
         match self {
             Self::Webhook(webhook) => match webhook.template {
                 Template::CloudEvents => "webhook",
