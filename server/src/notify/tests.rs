@@ -217,7 +217,7 @@ async fn a_name_that_leads_to_an_address_that_is_not_public_is_not_connected_to(
 async fn a_name_that_is_bound_anew_is_judged_anew() {
     let (settings, _files) = settings_from(NAMED);
     let sink = &settings.sinks[&SinkId::parse("a").unwrap()];
-    let super::Channel::Webhook(webhook) = &sink.channel else { panic!("a webhook") };
+    let super::settings::Channel::Webhook(webhook) = &sink.channel else { panic!("a webhook") };
     let rebinding = Leads::to(&[&["1.1.1.1"], &["127.0.0.1"]]);
     let first = connect::addresses(&webhook.target, &*rebinding).await.unwrap();
     assert_eq!(first, ["1.1.1.1:443".parse().unwrap()]);
