@@ -116,7 +116,8 @@ impl App {
     pub async fn bind_with(mut config: Config, parts: Parts) -> Result<Self, Error> {
         config.validate()?;
         let settings = config.notifications.as_deref().map(notify::read).transpose();
-        let router = notify::Router::new(settings.map_err(Error::Notifications)?.unwrap_or_default());
+        let router =
+            notify::Router::new(settings.map_err(Error::Notifications)?.unwrap_or_default());
         if config.notifications.is_some() {
             config.driver.routes = Arc::new(router.clone());
         }

@@ -12,7 +12,7 @@ use clap::{Args, Subcommand};
 use phasegate_api::v1::{self, send_test_notification_response::Step};
 use phasegate_server::{
     config::{SinkId, Timestamp},
-    notify::{self as room, attempt::World},
+    notify::{self as room, World},
 };
 use std::path::PathBuf;
 
@@ -101,15 +101,13 @@ impl Notify {
 }
 
 /// Sends a test from here, as a server with this file would.
-async fn offline(
-    sink: &str,
-    file: PathBuf,
-) -> Result<v1::SendTestNotificationResponse, Failure> {
+async fn offline(sink: &str, file: PathBuf) -> Result<v1::SendTestNotificationResponse, Failure> {
     let settings = room::read(&file)?;
     let found = SinkId::parse(sink).ok().and_then(|id| settings.sinks.get(&id).cloned());
     let Some(found) = found else {
         let names: Vec<_> = settings.sinks.keys().map(SinkId::to_string).collect();
-        let problem = format!("{} names no sink {sink}; it names {}", file.display(), names.join(", "));
+        let problem =
+            format!("{} names no sink {sink}; it names {}", file.display(), names.join(", "));
         return Err(Failure::Usage(problem));
     };
     let now = Timestamp::from_millis(time::local_now().timestamp_millis());

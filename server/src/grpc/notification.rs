@@ -53,9 +53,7 @@ impl NotificationService for Api {
         let sink = checked(sink, violations)?;
         let after = match page_token.as_str() {
             "" => 0,
-            token => {
-                token.parse().map_err(|_| status::rejected(Rejected::InvalidPageToken))?
-            }
+            token => token.parse().map_err(|_| status::rejected(Rejected::InvalidPageToken))?,
         };
         let notifier = self.notifier().ok_or_else(|| no_sink(&sink))?;
         // One more than is shown, to know whether there is another page.
@@ -171,7 +169,11 @@ fn dead_letter((_, row): &(OutboxKey, std::sync::Arc<OutboxRow>)) -> v1::DeadLet
         id: notification.id.to_string(),
         r#type: notification.kind.name().to_owned(),
         time: Some(timestamp_to_wire(notification.time)),
-        release: notification.release.as_ref().map(|id| format!("releases/{id}")).unwrap_or_default(),
+        release: notification
+            .release
+            .as_ref()
+            .map(|id| format!("releases/{id}"))
+            .unwrap_or_default(),
         flag: notification.flag.as_ref().map(|id| format!("flags/{id}")).unwrap_or_default(),
         phase_id: notification.phase.as_ref().map(ToString::to_string).unwrap_or_default(),
         attempts: i32::try_from(row.attempts).unwrap_or(i32::MAX),

@@ -11,7 +11,7 @@ use std::{
 
 /// A block of addresses, such as `10.1.0.0/16` or `fd00::/8`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Network {
+pub(super) struct Network {
     base: IpAddr,
     prefix: u8,
 }
@@ -19,7 +19,7 @@ pub struct Network {
 /// Why a text is no block of addresses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("write a block of addresses, such as 10.1.0.0/16, whose bits behind the length are zero")]
-pub struct InvalidNetwork;
+pub(super) struct InvalidNetwork;
 
 impl FromStr for Network {
     type Err = InvalidNetwork;
@@ -69,7 +69,7 @@ impl Network {
 
     /// Whether an address is in it. The two families are never mixed: an IPv4 address that is written
     /// as IPv6 is in a block of IPv6 or in none.
-    pub fn contains(self, address: IpAddr) -> bool {
+    pub(super) fn contains(self, address: IpAddr) -> bool {
         self.base.is_ipv4() == address.is_ipv4() && self.first(address) == bits_of(self.base)
     }
 }
@@ -117,7 +117,7 @@ const RESERVED_V6: &[(Network, &str)] = &[
 const PUBLIC_V6: Network = Network::v6(0x2000, 0, 0, 3);
 
 /// What an address is, if it is not public.
-pub fn reserved(address: IpAddr) -> Option<&'static str> {
+pub(super) fn reserved(address: IpAddr) -> Option<&'static str> {
     let table = if address.is_ipv4() { RESERVED_V4 } else { RESERVED_V6 };
     let named = table.iter().find(|(network, _)| network.contains(address)).map(|(_, what)| *what);
     match address {

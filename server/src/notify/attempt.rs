@@ -4,7 +4,6 @@ use super::{
     connect::{self, Resolve, SystemResolver},
     scheduler::{Fault, FaultKind},
 };
-use phasegate_engine::time::Timestamp;
 use std::{sync::Arc, time::Duration};
 use tokio::time::Instant;
 
@@ -19,7 +18,7 @@ pub struct Step {
 
 /// Notes steps as they are done.
 #[derive(Debug)]
-pub struct Trace {
+pub(super) struct Trace {
     steps: Vec<Step>,
     since: Instant,
 }
@@ -32,14 +31,14 @@ impl Default for Trace {
 
 impl Trace {
     /// A step is done.
-    pub fn done(&mut self, what: impl Into<String>) {
+    pub(super) fn done(&mut self, what: impl Into<String>) {
         let now = Instant::now();
         self.steps.push(Step { what: what.into(), took: now.duration_since(self.since) });
         self.since = now;
     }
 
     /// What was done.
-    pub fn steps(&self) -> &[Step] {
+    pub(super) fn steps(&self) -> &[Step] {
         &self.steps
     }
 }
@@ -60,10 +59,6 @@ impl World {
     }
 }
 
-/// When an attempt is made, by the server's clock.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct AttemptTime(pub Timestamp);
-
 impl From<connect::Error> for Fault {
     fn from(error: connect::Error) -> Self {
         let kind = match &error {
@@ -81,12 +76,12 @@ impl From<connect::Error> for Fault {
 const ERROR_CHARS_MAX: usize = 300;
 
 /// A text of others as one line that a log or a terminal can show.
-pub fn plain(text: &str) -> String {
+pub(super) fn plain(text: &str) -> String {
     let clean = |c: char| if c.is_control() || is_bidi(c) { ' ' } else { c };
     text.chars().take(ERROR_CHARS_MAX).map(clean).collect()
 }
 
 /// Marks that make text look other than it is.
-pub fn is_bidi(c: char) -> bool {
+pub(super) fn is_bidi(c: char) -> bool {
     matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }

@@ -13,7 +13,7 @@ const PAUSE_MAX: Span = Span::from_secs(300);
 
 /// Whether a receiver may be asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Breaker {
+pub(super) enum Breaker {
     /// It may; so many failures came in a row.
     Closed {
         /// Failures since the last success.
@@ -41,7 +41,7 @@ impl Default for Breaker {
 
 /// How many attempts may begin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Permit {
+pub(super) enum Permit {
     /// As many as the sink takes.
     Any,
     /// One, which decides.
@@ -52,7 +52,7 @@ pub enum Permit {
 
 impl Breaker {
     /// How many attempts may begin now.
-    pub fn permit(self, now: Timestamp) -> Permit {
+    pub(super) fn permit(self, now: Timestamp) -> Permit {
         match self {
             Self::Closed { .. } => Permit::Any,
             Self::Open { until, .. } if now < until => Permit::None(Some(until)),
@@ -63,7 +63,7 @@ impl Breaker {
 
     /// The one attempt has begun.
     #[must_use]
-    pub fn probing(self) -> Self {
+    pub(super) fn probing(self) -> Self {
         match self {
             Self::Open { pause, .. } => Self::Probing { pause },
             Self::Closed { .. } | Self::Probing { .. } => self,
@@ -72,7 +72,7 @@ impl Breaker {
 
     /// The receiver has answered.
     #[must_use]
-    pub fn answered(self) -> Self {
+    pub(super) fn answered(self) -> Self {
         match self {
             // An attempt that began before it opened.
             Self::Open { .. } => self,
@@ -82,7 +82,7 @@ impl Breaker {
 
     /// The receiver has not answered, or has said that it cannot.
     #[must_use]
-    pub fn failed(self, now: Timestamp, random: u64) -> Self {
+    pub(super) fn failed(self, now: Timestamp, random: u64) -> Self {
         let open = |pause: Span| Self::Open { until: now + jittered(pause, random), pause };
         match self {
             Self::Closed { failures } if failures + 1 < FAILURES_TO_OPEN => {

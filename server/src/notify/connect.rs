@@ -57,7 +57,7 @@ impl Resolve for SystemResolver {
 
 /// Why nothing is connected.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub(super) enum Error {
     /// The name leads nowhere.
     #[error("the name cannot be resolved: {0}")]
     Resolve(io::Error),
@@ -79,7 +79,10 @@ pub enum Error {
 }
 
 /// Where to connect to: addresses that have been checked, in the order in which they came.
-pub async fn addresses(target: &Target, resolver: &dyn Resolve) -> Result<Vec<SocketAddr>, Error> {
+pub(super) async fn addresses(
+    target: &Target,
+    resolver: &dyn Resolve,
+) -> Result<Vec<SocketAddr>, Error> {
     let found = match target.literal() {
         Some(address) => vec![address],
         None => resolver.resolve(target.host()).await.map_err(Error::Resolve)?,
@@ -94,7 +97,7 @@ pub async fn addresses(target: &Target, resolver: &dyn Resolve) -> Result<Vec<So
 }
 
 /// Connects to the first of some addresses that answers.
-pub async fn tcp(addresses: &[SocketAddr]) -> Result<(TcpStream, SocketAddr), Error> {
+pub(super) async fn tcp(addresses: &[SocketAddr]) -> Result<(TcpStream, SocketAddr), Error> {
     let mut last = Error::NoAddress;
     for address in addresses {
         let connected = match timeout(CONNECT_MAX, TcpStream::connect(address)).await {
@@ -110,13 +113,13 @@ pub async fn tcp(addresses: &[SocketAddr]) -> Result<(TcpStream, SocketAddr), Er
 }
 
 /// Something to talk over.
-pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+pub(super) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
 /// Whom certificates are believed from. Clones share it.
 #[derive(Clone)]
-pub struct Trust(Arc<ClientConfig>);
+pub(super) struct Trust(Arc<ClientConfig>);
 
 impl fmt::Debug for Trust {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -126,7 +129,7 @@ impl fmt::Debug for Trust {
 
 /// Why no certificate can be believed.
 #[derive(Debug, thiserror::Error)]
-pub enum TrustError {
+pub(super) enum TrustError {
     /// The file holds none.
     #[error("holds no certificate in PEM form")]
     NoCertificate,
@@ -140,7 +143,7 @@ pub enum TrustError {
 
 impl Trust {
     /// In the authorities of the operating system, and in those of a file in PEM form.
-    pub fn new(authorities: Option<&[u8]>) -> Result<Self, TrustError> {
+    pub(super) fn new(authorities: Option<&[u8]>) -> Result<Self, TrustError> {
         let mut roots = RootCertStore::empty();
         // What cannot be read of the system's is missing later, and is said then.
         roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
@@ -167,10 +170,10 @@ impl Trust {
 }
 
 /// What was agreed on, for people.
-pub type Agreed = &'static str;
+pub(super) type Agreed = &'static str;
 
 /// Secures a connection as the target wants it.
-pub async fn secure(
+pub(super) async fn secure(
     stream: TcpStream,
     target: &Target,
     trust: &Trust,

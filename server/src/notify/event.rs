@@ -7,24 +7,24 @@ use std::sync::Arc;
 
 /// A notification, and the store that it is of.
 #[derive(Clone, Copy, Debug)]
-pub struct Event<'a> {
+pub(super) struct Event<'a> {
     /// What is told.
-    pub notification: &'a Notification,
+    pub(super) notification: &'a Notification,
     /// Of which store.
-    pub store: &'a str,
+    pub(super) store: &'a str,
 }
 
 /// A kind of notification, for people.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Meaning {
+pub(super) struct Meaning {
     /// A few words: the subject of a mail.
-    pub title: &'static str,
+    pub(super) title: &'static str,
     /// When it is sent: what the table of events in `docs/notifications.md` says.
-    pub when: &'static str,
+    pub(super) when: &'static str,
 }
 
 /// What a kind means.
-pub fn meaning(kind: NotificationKind) -> Meaning {
+pub(super) fn meaning(kind: NotificationKind) -> Meaning {
     use NotificationKind as Kind;
     let (title, when) = match kind {
         Kind::ReleaseTriggered => ("Triggered", "a release was triggered"),
@@ -69,12 +69,12 @@ fn end_name(end: EndReason) -> &'static str {
 
 impl<'a> Event<'a> {
     /// The id: of the CloudEvent and of the webhook.
-    pub fn id(&self) -> &'a str {
+    pub(super) fn id(&self) -> &'a str {
         &self.notification.id
     }
 
     /// What it is about, as a name: of the release, else of the flag.
-    pub fn subject(&self) -> Option<String> {
+    pub(super) fn subject(&self) -> Option<String> {
         let Notification { release, flag, .. } = self.notification;
         match (release, flag) {
             (Some(release), _) => Some(format!("releases/{release}")),
@@ -84,7 +84,7 @@ impl<'a> Event<'a> {
     }
 
     /// A line for people, of ids alone: nothing that a person has written is in it.
-    pub fn title(&self) -> String {
+    pub(super) fn title(&self) -> String {
         let Notification { kind, flag, phase, guard, .. } = self.notification;
         let mut title = meaning(*kind).title.to_owned();
         if let Some(subject) = self.subject() {
@@ -104,7 +104,7 @@ impl<'a> Event<'a> {
 
     /// Who and what, for people: a name and a text each. Texts that people have written are as they
     /// wrote them.
-    pub fn facts(&self) -> Vec<(&'static str, String)> {
+    pub(super) fn facts(&self) -> Vec<(&'static str, String)> {
         let Notification { pipeline, principal, creator, reason, until, time, revision, .. } =
             self.notification;
         let text = |text: &Arc<str>| (!text.is_empty()).then(|| text.to_string());
@@ -123,7 +123,7 @@ impl<'a> Event<'a> {
 
     /// What `data` of the CloudEvent is. Fields that do not apply are left out; `labels` and `revision`
     /// are always there.
-    pub fn data(&self) -> Value {
+    pub(super) fn data(&self) -> Value {
         let Notification {
             kind: _,
             id: _,
@@ -166,7 +166,7 @@ impl<'a> Event<'a> {
     }
 
     /// The whole CloudEvent 1.0, in its structured JSON form (`application/cloudevents+json`).
-    pub fn cloud_event(&self) -> Value {
+    pub(super) fn cloud_event(&self) -> Value {
         let mut event = json!({
             "specversion": "1.0",
             "id": self.id(),
@@ -193,7 +193,7 @@ fn number(revision: Revision) -> Value {
 }
 
 /// A notification that says only that it arrives: what `phasegate notify test` sends.
-pub fn test_notification(id: Arc<str>, time: Timestamp, revision: Revision) -> Notification {
+pub(super) fn test_notification(id: Arc<str>, time: Timestamp, revision: Revision) -> Notification {
     Notification {
         id,
         kind: NotificationKind::Test,

@@ -25,28 +25,28 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 /// All of an attempt. Longer than that of a webhook: servers of mail make strangers wait.
-pub const ATTEMPT_MAX: Duration = Duration::from_secs(30);
+pub(super) const ATTEMPT_MAX: Duration = Duration::from_secs(30);
 
 /// Mail that can be sent.
 #[derive(Clone, Debug)]
-pub struct Mail {
+pub(super) struct Mail {
     /// The server that takes it.
-    pub target: Target,
+    pub(super) target: Target,
     /// How it is secured.
-    pub security: Security,
+    pub(super) security: Security,
     /// Who we are to it.
-    pub login: Option<Login>,
+    pub(super) login: Option<Login>,
     /// Whom it is from.
-    pub from: Address,
+    pub(super) from: Address,
     /// Whom it is to.
-    pub to: Vec<Address>,
+    pub(super) to: Vec<Address>,
     /// Authorities besides those of the operating system.
-    pub authorities: Vec<Certificate>,
+    pub(super) authorities: Vec<Certificate>,
 }
 
 /// How a server of mail is talked to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Security {
+pub(super) enum Security {
     /// TLS from the beginning (RFC 8314), as port 465 has it.
     Implicit,
     /// STARTTLS, without which nothing is said (RFC 3207).
@@ -57,16 +57,16 @@ pub enum Security {
 
 /// A user of the server of mail.
 #[derive(Clone, Debug)]
-pub struct Login {
+pub(super) struct Login {
     /// Their name.
-    pub user: String,
+    pub(super) user: String,
     /// Their password.
-    pub password: Secret,
+    pub(super) password: Secret,
 }
 
 impl Mail {
     /// Sends an event once.
-    pub async fn send(
+    pub(super) async fn send(
         &self,
         event: &Event<'_>,
         now: Timestamp,

@@ -14,21 +14,21 @@
 //! 1. A notification is delivered at least once, with the same id each time, or it is a dead letter that
 //!    somebody can look at and send again. Without a crash it is delivered once.
 //! 2. A sink that fails, is slow or hangs delays no other sink, and never the engine.
-//! 3. What is connected to has been checked: see [`target`] and [`connect`].
+//! 3. What is connected to has been checked: see `target` and `connect`.
 //! 4. No secret, no body and no query of a URL is logged or shown.
 //!
 //! Deliberately absent: the order of a sink's notifications (`revision` sorts them), wire types, the
 //! store, and any judgement about what people have to hear of, which is the driver's and the file's.
 
-pub mod address;
-pub mod attempt;
+mod address;
+mod attempt;
 mod breaker;
-pub mod connect;
-pub mod event;
+mod connect;
+mod event;
 mod mail;
 mod metrics;
 mod notifier;
-pub mod outbox;
+mod outbox;
 mod schedule;
 mod scheduler;
 mod secret;
@@ -36,7 +36,7 @@ mod service;
 mod settings;
 mod sign;
 mod subscription;
-pub mod target;
+mod target;
 mod template;
 #[cfg(test)]
 mod testing;
@@ -44,9 +44,11 @@ mod testing;
 mod tests;
 mod webhook;
 
+pub use attempt::{Step, World};
+pub use connect::{Resolve, SystemResolver};
 pub use metrics::{Counts, Metrics};
 pub use notifier::{Notifier, SinkReport, TestReport, Which, test};
 pub use schedule::{ATTEMPTS_MAX, DELAYS};
-pub use scheduler::{ATTEMPTS_AT_A_TIME, Outcome, Standing};
+pub use scheduler::{ATTEMPTS_AT_A_TIME, Fault, FaultKind, Outcome, Standing};
 pub use service::Router;
-pub use settings::{Channel, Error as SettingsError, Settings, Sink, read};
+pub use settings::{Error as SettingsError, Place, Settings, Sink, read};

@@ -160,7 +160,8 @@ impl Notifier {
 
     /// Reads the file again when it changes or a signal says so, until it is drained.
     async fn follow(self) {
-        let mut hangup = match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup()) {
+        let mut hangup = match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup())
+        {
             Ok(hangup) => Some(hangup),
             Err(error) => {
                 tracing::warn!(%error, "SIGHUP is not heard");
@@ -207,7 +208,10 @@ impl Notifier {
             Err(error) => {
                 let error = error.to_string();
                 if asked || *refused != error {
-                    tracing::error!(error, "the file of notifications is refused; what was read before holds");
+                    tracing::error!(
+                        error,
+                        "the file of notifications is refused; what was read before holds"
+                    );
                     self.inner.metrics.refused();
                     *refused = error;
                 }

@@ -6,7 +6,7 @@ use std::future::Future;
 use tokio::sync::watch;
 
 /// Where notifications wait.
-pub trait Queue: Clone + Send + Sync + 'static {
+pub(super) trait Queue: Clone + Send + Sync + 'static {
     /// All rows, as of the newest durable commit: a level that closes when the server stops.
     fn outbox(&self) -> watch::Receiver<Outbox>;
     /// Writes down how far rows are. When it returns, that is durable and [`Self::outbox`] shows it.

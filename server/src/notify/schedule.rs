@@ -33,19 +33,19 @@ pub const DELAYS: [Span; 9] = [
 pub const ATTEMPTS_MAX: u32 = DELAYS.len() as u32 + 1;
 
 /// A receiver may put an attempt off by so much and no more: else it could keep rows for ever.
-pub const RETRY_AFTER_MAX: Span = Span::from_secs(24 * 3600);
+pub(super) const RETRY_AFTER_MAX: Span = Span::from_secs(24 * 3600);
 
 /// Thousandths of a delay that chance may take away or add.
 const JITTER: i64 = 200;
 
 /// How long to wait after so many attempts; none: it was the last. `random` is any number.
-pub fn delay(attempts: u32, random: u64) -> Option<Span> {
+pub(super) fn delay(attempts: u32, random: u64) -> Option<Span> {
     let index = usize::try_from(attempts.checked_sub(1)?).ok()?;
     DELAYS.get(index).map(|delay| jittered(*delay, random))
 }
 
 /// A time, a little longer or shorter by chance.
-pub fn jittered(time: Span, random: u64) -> Span {
+pub(super) fn jittered(time: Span, random: u64) -> Span {
     let choices = 2 * JITTER.unsigned_abs() + 1;
     // Less than the choices, of which there are some hundreds.
     let chosen = i64::try_from(random % choices).unwrap_or_default();

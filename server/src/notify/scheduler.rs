@@ -59,13 +59,13 @@ pub enum FaultKind {
 
 /// What is to be done now.
 #[derive(Debug, Default)]
-pub struct Plan {
+pub(super) struct Plan {
     /// Rows to send. Each is taken: [`Scheduler::finished`] is to be told of it.
-    pub start: Vec<OutboxKey>,
+    pub(super) start: Vec<OutboxKey>,
     /// Rows that are given up without an attempt. Each is taken until [`Scheduler::settled`].
-    pub given_up: Vec<OutboxUpdate>,
+    pub(super) given_up: Vec<OutboxUpdate>,
     /// When to ask again, if nothing happens before.
-    pub wake: Option<Timestamp>,
+    pub(super) wake: Option<Timestamp>,
 }
 
 /// What is known of one sink beside its rows.
@@ -95,18 +95,18 @@ pub enum Standing {
 
 /// Decides over all sinks.
 #[derive(Debug, Default)]
-pub struct Scheduler {
+pub(super) struct Scheduler {
     lanes: BTreeMap<SinkId, Lane>,
 }
 
 impl Scheduler {
     /// For these sinks, none of which is known to be in trouble.
-    pub fn new(sinks: impl IntoIterator<Item = SinkId>) -> Self {
+    pub(super) fn new(sinks: impl IntoIterator<Item = SinkId>) -> Self {
         Self { lanes: sinks.into_iter().map(|sink| (sink, Lane::default())).collect() }
     }
 
     /// The settings have changed: what was held against a sink is forgotten. What is under way stays so.
-    pub fn configure(&mut self, sinks: impl IntoIterator<Item = SinkId>) {
+    pub(super) fn configure(&mut self, sinks: impl IntoIterator<Item = SinkId>) {
         let mut old = std::mem::take(&mut self.lanes);
         for sink in sinks {
             let lane = old.remove(&sink).unwrap_or_default();
@@ -122,7 +122,7 @@ impl Scheduler {
     }
 
     /// Takes what is to be sent now, the oldest rows of each sink first.
-    pub fn plan(&mut self, rows: &Outbox, now: Timestamp) -> Plan {
+    pub(super) fn plan(&mut self, rows: &Outbox, now: Timestamp) -> Plan {
         let mut plan = Plan::default();
         let mut next = rows.keys().next();
         while let Some(OutboxKey { sink, .. }) = next {
@@ -206,7 +206,7 @@ impl Scheduler {
 
     /// An attempt has ended. Gives what is to be written down; until [`Self::settled`] is told of it,
     /// the row stays taken. `attempts` were made before this one.
-    pub fn finished(
+    pub(super) fn finished(
         &mut self,
         key: &OutboxKey,
         attempts: u32,
@@ -266,7 +266,7 @@ impl Scheduler {
 
     /// What was to be written down of these rows is durable, and the rows that are planned with next
     /// show it.
-    pub fn settled<'a>(&mut self, keys: impl IntoIterator<Item = &'a OutboxKey>) {
+    pub(super) fn settled<'a>(&mut self, keys: impl IntoIterator<Item = &'a OutboxKey>) {
         for key in keys {
             if let Some(lane) = self.lanes.get_mut(&key.sink) {
                 lane.settling.remove(&key.sequence);
@@ -275,7 +275,7 @@ impl Scheduler {
     }
 
     /// How a sink stands.
-    pub fn standing(&self, sink: &SinkId, now: Timestamp) -> Standing {
+    pub(super) fn standing(&self, sink: &SinkId, now: Timestamp) -> Standing {
         let Some(lane) = self.lanes.get(sink) else { return Standing::Open };
         if lane.closed.is_some() {
             return Standing::Gone;

@@ -13,16 +13,16 @@ const FILE_BYTES_MAX: u64 = 1 << 20;
 
 /// A text that no message, log or debugger's print shows.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
+pub(super) struct Secret(String);
 
 impl Secret {
     /// Hides a text.
-    pub fn new(text: impl Into<String>) -> Self {
+    pub(super) fn new(text: impl Into<String>) -> Self {
         Self(text.into())
     }
 
     /// The text, for who needs it to do its work.
-    pub fn expose(&self) -> &str {
+    pub(super) fn expose(&self) -> &str {
         &self.0
     }
 }
@@ -35,7 +35,7 @@ impl fmt::Debug for Secret {
 
 /// Why a file of a secret is not taken.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub(super) enum Error {
     /// The operating system refused.
     #[error("cannot be read: {0}")]
     Read(#[from] io::Error),
@@ -49,7 +49,7 @@ pub enum Error {
 
 /// Reads a secret: one line, without the white space around it, out of a file that only its owner can
 /// read.
-pub fn read(path: &Path) -> Result<Secret, Error> {
+pub(super) fn read(path: &Path) -> Result<Secret, Error> {
     let file = File::open(path)?;
     let mode = file.metadata()?.permissions().mode() & 0o777;
     if mode & 0o077 != 0 {
@@ -64,7 +64,7 @@ pub fn read(path: &Path) -> Result<Secret, Error> {
 }
 
 /// Reads a file that is no secret.
-pub fn read_public(path: &Path) -> Result<Vec<u8>, Error> {
+pub(super) fn read_public(path: &Path) -> Result<Vec<u8>, Error> {
     let mut bytes = Vec::new();
     File::open(path)?.take(FILE_BYTES_MAX).read_to_end(&mut bytes)?;
     Ok(bytes)

@@ -52,7 +52,7 @@ impl crate::driver::Route for Router {
 }
 
 /// Sends what an attempt is for. Tests replace it.
-pub trait Send: Clone + std::marker::Send + Sync + 'static {
+pub(super) trait Send: Clone + std::marker::Send + Sync + 'static {
     /// Sends an event to a sink, once, within a limited time.
     fn send(
         &self,
@@ -64,7 +64,7 @@ pub trait Send: Clone + std::marker::Send + Sync + 'static {
 
 impl Sink {
     /// Sends an event once.
-    pub async fn send(
+    pub(super) async fn send(
         &self,
         event: &Event<'_>,
         now: Timestamp,
@@ -95,11 +95,11 @@ impl Send for World {
 
 /// How sinks stand, for people. Clones share it.
 #[derive(Clone, Debug, Default)]
-pub struct Standings(Arc<Mutex<BTreeMap<SinkId, Standing>>>);
+pub(super) struct Standings(Arc<Mutex<BTreeMap<SinkId, Standing>>>);
 
 impl Standings {
     /// How a sink stands.
-    pub fn of(&self, sink: &SinkId) -> Standing {
+    pub(super) fn of(&self, sink: &SinkId) -> Standing {
         let standings = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         standings.get(sink).copied().unwrap_or(Standing::Open)
     }

@@ -13,11 +13,11 @@ const KEY_BYTES: std::ops::RangeInclusive<usize> = 24..=64;
 
 /// Keys that a webhook is signed with.
 #[derive(Clone, Default)]
-pub struct Keys(Vec<hmac::Key>);
+pub(super) struct Keys(Vec<hmac::Key>);
 
 /// Why a text is no key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum InvalidKey {
+pub(super) enum InvalidKey {
     /// It does not begin as one.
     #[error("must begin with {PREFIX}")]
     Prefix,
@@ -37,7 +37,7 @@ impl fmt::Debug for Keys {
 
 impl Keys {
     /// Adds one, as its file has it.
-    pub fn add(&mut self, secret: &Secret) -> Result<(), InvalidKey> {
+    pub(super) fn add(&mut self, secret: &Secret) -> Result<(), InvalidKey> {
         let encoded = secret.expose().strip_prefix(PREFIX).ok_or(InvalidKey::Prefix)?;
         let bytes = STANDARD.decode(encoded).map_err(|_| InvalidKey::Base64)?;
         if !KEY_BYTES.contains(&bytes.len()) {
@@ -47,18 +47,13 @@ impl Keys {
         Ok(())
     }
 
-    /// How many there are.
-    pub fn len(&self) -> usize {
-        self.0.len()
-    }
-
     /// True if nothing is signed.
-    pub fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
     /// The value of `webhook-signature`. `timestamp` is in seconds since 1970.
-    pub fn sign(&self, id: &str, timestamp: i64, body: &[u8]) -> String {
+    pub(super) fn sign(&self, id: &str, timestamp: i64, body: &[u8]) -> String {
         let head = format!("{id}.{timestamp}.");
         let signatures = self.0.iter().map(|key| {
             let mut context = hmac::Context::with_key(key);

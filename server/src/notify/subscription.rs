@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, str::FromStr, sync::Arc};
 
 /// Names of events: one, or all that begin so.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Events {
+pub(super) enum Events {
     /// This one.
     One(NotificationKind),
     /// All whose name begins so.
@@ -18,7 +18,7 @@ pub enum Events {
     "names no event; write a name such as phasegate.release.held.v1, or the beginning of some with a * \
      at the end"
 )]
-pub struct NoSuchEvent;
+pub(super) struct NoSuchEvent;
 
 impl FromStr for Events {
     type Err = NoSuchEvent;
@@ -47,20 +47,20 @@ impl Events {
 
 /// A wish: all of it has to hold.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Subscription {
+pub(super) struct Subscription {
     /// One of these happened.
-    pub events: Vec<Events>,
+    pub(super) events: Vec<Events>,
     /// The release has all these labels.
-    pub labels: BTreeMap<Arc<str>, Arc<str>>,
+    pub(super) labels: BTreeMap<Arc<str>, Arc<str>>,
     /// It is about one of these flags; none: about any.
-    pub flags: Vec<String>,
+    pub(super) flags: Vec<String>,
     /// It is about one of these pipelines; none: about any.
-    pub pipelines: Vec<String>,
+    pub(super) pipelines: Vec<String>,
 }
 
 impl Subscription {
     /// Whether it wants to hear of this.
-    pub fn wants(&self, notification: &Notification) -> bool {
+    pub(super) fn wants(&self, notification: &Notification) -> bool {
         let Notification { kind, flag, pipeline, labels, .. } = notification;
         let among = |ids: &[String], id: Option<&str>| {
             ids.is_empty() || id.is_some_and(|id| ids.iter().any(|wanted| wanted == id))

@@ -6,7 +6,7 @@ use url::{Host, Url};
 
 /// A host that may be connected to: an exact one, or all names below a domain.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum HostPattern {
+pub(super) enum HostPattern {
     /// This one.
     Exact(Host<String>),
     /// Every name below this domain, and not the domain itself.
@@ -16,7 +16,7 @@ pub enum HostPattern {
 /// Why a text is no pattern of hosts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("write a host, such as hooks.example.com, or *.example.com for every name below a domain")]
-pub struct InvalidHost;
+pub(super) struct InvalidHost;
 
 impl FromStr for HostPattern {
     type Err = InvalidHost;
@@ -52,18 +52,18 @@ impl HostPattern {
 
 /// What the file allows.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Allowed {
+pub(super) struct Allowed {
     /// Hosts; none unless they are named.
-    pub hosts: Vec<HostPattern>,
+    pub(super) hosts: Vec<HostPattern>,
     /// Ports besides those that the kind of the sink has by itself.
-    pub ports: Vec<u16>,
+    pub(super) ports: Vec<u16>,
     /// Blocks of addresses besides the public ones.
-    pub networks: Vec<Network>,
+    pub(super) networks: Vec<Network>,
 }
 
 /// Whether a sink may be talked to without TLS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Transport {
+pub(super) enum Transport {
     /// Never.
     Tls,
     /// On loopback addresses, for development and tests. Those are then allowed, and no other.
@@ -72,7 +72,7 @@ pub enum Transport {
 
 /// Why a sink may not lead there.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Refused {
+pub(super) enum Refused {
     /// It is no address of the web.
     #[error("is not a URL: {0}")]
     NotAUrl(#[from] url::ParseError),
@@ -103,7 +103,7 @@ pub enum Refused {
 
 /// A host and a port that have been checked; the addresses are checked when they are known.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Target {
+pub(super) struct Target {
     host: Host<String>,
     port: u16,
     transport: Transport,
@@ -112,7 +112,7 @@ pub struct Target {
 
 impl Target {
     /// Checks a host and a port. `usual` are the ports that need not be listed.
-    pub fn new(
+    pub(super) fn new(
         host: Host<String>,
         port: u16,
         usual: Usual,
@@ -138,7 +138,11 @@ impl Target {
     }
 
     /// Checks a URL of the web.
-    pub fn of_url(url: &Url, transport: Transport, allowed: &Allowed) -> Result<Self, Refused> {
+    pub(super) fn of_url(
+        url: &Url,
+        transport: Transport,
+        allowed: &Allowed,
+    ) -> Result<Self, Refused> {
         let transport = match (url.scheme(), transport) {
             ("https", _) => Transport::Tls,
             ("http", Transport::PlainOnLoopback) => Transport::PlainOnLoopback,
@@ -157,7 +161,7 @@ impl Target {
     }
 
     /// The host as it is resolved, shown, and looked for in certificates.
-    pub fn host(&self) -> String {
+    pub(super) fn host(&self) -> String {
         match &self.host {
             Host::Domain(name) => name.clone(),
             Host::Ipv4(address) => address.to_string(),
@@ -166,17 +170,17 @@ impl Target {
     }
 
     /// The port.
-    pub fn port(&self) -> u16 {
+    pub(super) fn port(&self) -> u16 {
         self.port
     }
 
     /// Whether there is TLS.
-    pub fn transport(&self) -> Transport {
+    pub(super) fn transport(&self) -> Transport {
         self.transport
     }
 
     /// The address, if the host is one and no name.
-    pub fn literal(&self) -> Option<IpAddr> {
+    pub(super) fn literal(&self) -> Option<IpAddr> {
         match self.host {
             Host::Domain(_) => None,
             Host::Ipv4(address) => Some(IpAddr::V4(address)),
@@ -185,7 +189,7 @@ impl Target {
     }
 
     /// Whether it may be connected to at this address.
-    pub fn check(&self, address: IpAddr) -> Result<(), Refused> {
+    pub(super) fn check(&self, address: IpAddr) -> Result<(), Refused> {
         if self.transport == Transport::PlainOnLoopback {
             // Not one of IPv4 that is written as IPv6.
             return if address.is_loopback() { Ok(()) } else { Err(Refused::NotLoopback(address)) };
@@ -206,7 +210,7 @@ impl fmt::Display for Target {
 
 /// The ports that need not be listed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Usual {
+pub(super) enum Usual {
     /// https.
     Web,
     /// Submission of mail (RFC 6409, RFC 8314) and its relay.

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 /// What a webhook is sent.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub enum Template {
+pub(super) enum Template {
     /// CloudEvents 1.0 in structured form.
     #[default]
     CloudEvents,
@@ -22,7 +22,7 @@ pub enum Template {
 
 impl Template {
     /// The body for an event.
-    pub fn body(&self, event: &Event<'_>) -> Vec<u8> {
+    pub(super) fn body(&self, event: &Event<'_>) -> Vec<u8> {
         let value = match self {
             Self::CloudEvents => event.cloud_event(),
             Self::Slack => slack(event),
@@ -32,7 +32,7 @@ impl Template {
     }
 
     /// What the body is.
-    pub fn content_type(&self) -> &'static str {
+    pub(super) fn content_type(&self) -> &'static str {
         match self {
             Self::CloudEvents => "application/cloudevents+json; charset=utf-8",
             Self::Slack | Self::Generic(_) => "application/json; charset=utf-8",
@@ -42,11 +42,11 @@ impl Template {
 
 /// JSON whose strings may have placeholders such as `${release}`, all of which are known.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Generic(Value);
+pub(super) struct Generic(Value);
 
 /// Why a template is not taken.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum InvalidTemplate {
+pub(super) enum InvalidTemplate {
     /// It names a text that there is not.
     #[error("there is no placeholder ${{{0}}}; there are {names} and label.KEY", names = NAMES.join(", "))]
     Unknown(String),
@@ -62,7 +62,7 @@ pub enum InvalidTemplate {
 }
 
 /// Names of placeholders, beside `label.KEY`.
-pub const NAMES: [&str; 16] = [
+pub(super) const NAMES: [&str; 16] = [
     "id",
     "type",
     "time",
@@ -83,7 +83,7 @@ pub const NAMES: [&str; 16] = [
 
 impl Generic {
     /// Checks a template.
-    pub fn new(template: Value) -> Result<Self, InvalidTemplate> {
+    pub(super) fn new(template: Value) -> Result<Self, InvalidTemplate> {
         check(&template)?;
         Ok(Self(template))
     }
@@ -222,7 +222,7 @@ fn slack(event: &Event<'_>) -> Value {
 /// A text as Slack wants it: `&`, `<` and `>` written as entities, so that `<!channel>` and links are
 /// text. What is compatible with Slack may heed `@channel` in plain text, so an invisible space is put
 /// behind every `@` that begins a word.
-pub fn slack_text(text: &str) -> String {
+pub(super) fn slack_text(text: &str) -> String {
     let mut escaped = String::new();
     let mut length = 0;
     let mut before = ' ';

@@ -19,7 +19,10 @@ use std::{
     sync::{Arc, Mutex},
 };
 use tokio::{
-    io::{AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, BufReader},
+    io::{
+        AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _,
+        BufReader,
+    },
     net::TcpListener,
     task::JoinHandle,
 };
@@ -56,7 +59,10 @@ struct Received {
 impl Received {
     fn header(&self, name: &str) -> &str {
         let prefix = format!("{name}: ");
-        self.head.iter().find_map(|line| line.strip_prefix(&prefix)).unwrap_or_else(|| panic!("{name}"))
+        self.head
+            .iter()
+            .find_map(|line| line.strip_prefix(&prefix))
+            .unwrap_or_else(|| panic!("{name}"))
     }
 }
 
@@ -180,8 +186,17 @@ sinks:
 async fn a_name_that_leads_to_an_address_that_is_not_public_is_not_connected_to() {
     let (settings, _files) = settings_from(NAMED);
     for bad in [
-        "127.0.0.1", "::1", "10.0.0.1", "169.254.169.254", "100.64.0.1", "0.0.0.0", "fd00::1",
-        "::ffff:127.0.0.1", "64:ff9b::7f00:1", "fe80::1", "224.0.0.1",
+        "127.0.0.1",
+        "::1",
+        "10.0.0.1",
+        "169.254.169.254",
+        "100.64.0.1",
+        "0.0.0.0",
+        "fd00::1",
+        "::ffff:127.0.0.1",
+        "64:ff9b::7f00:1",
+        "fe80::1",
+        "224.0.0.1",
     ] {
         for sink in settings.sinks.values() {
             let world = World { resolver: Leads::to(&[&[bad]]), store: "s".into() };
@@ -202,7 +217,7 @@ async fn a_name_that_leads_to_an_address_that_is_not_public_is_not_connected_to(
 async fn a_name_that_is_bound_anew_is_judged_anew() {
     let (settings, _files) = settings_from(NAMED);
     let sink = &settings.sinks[&SinkId::parse("a").unwrap()];
-    let super::Channel::Webhook(webhook) = &sink.channel else { panic!("a webhook") };
+    let super::settings::Channel::Webhook(webhook) = &sink.channel else { panic!("a webhook") };
     let rebinding = Leads::to(&[&["1.1.1.1"], &["127.0.0.1"]]);
     let first = connect::addresses(&webhook.target, &*rebinding).await.unwrap();
     assert_eq!(first, ["1.1.1.1:443".parse().unwrap()]);
@@ -274,7 +289,10 @@ async fn a_certificate_is_verified_against_the_name_and_the_authorities() {
 }
 
 /// A server of mail that takes one message; gives all that it was told.
-async fn mail_server(greeting: &'static str, verdict: &'static str) -> (SocketAddr, JoinHandle<Vec<String>>) {
+async fn mail_server(
+    greeting: &'static str,
+    verdict: &'static str,
+) -> (SocketAddr, JoinHandle<Vec<String>>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let served = async move {
@@ -327,7 +345,8 @@ async fn a_mail_goes_to_everybody_on_the_list_and_nobody_else() {
     let (sink, _files) = mail_sink(address, "      allow_insecure_loopback: true\n");
     let world = World::new("0c7d");
     let mut notification = approval_due("r-1");
-    notification.reason = "x\r\n.\r\nMAIL FROM:<eve@evil.test>\r\nRCPT TO:<all@example.com>\r\nDATA\r\n".into();
+    notification.reason =
+        "x\r\n.\r\nMAIL FROM:<eve@evil.test>\r\nRCPT TO:<all@example.com>\r\nDATA\r\n".into();
     let event = Event { notification: &notification, store: &world.store };
     let mut trace = Trace::default();
     let outcome = sink.send(&event, START, &world, &mut trace).await;
@@ -335,7 +354,9 @@ async fn a_mail_goes_to_everybody_on_the_list_and_nobody_else() {
     let told = told.await.unwrap();
     let commands: Vec<_> = told
         .iter()
-        .filter(|line| line.starts_with("MAIL") || line.starts_with("RCPT") || line.starts_with("DATA"))
+        .filter(|line| {
+            line.starts_with("MAIL") || line.starts_with("RCPT") || line.starts_with("DATA")
+        })
         .map(|line| line.split(" BODY").next().unwrap_or_default())
         .collect();
     let expected = [
@@ -351,10 +372,9 @@ async fn a_mail_goes_to_everybody_on_the_list_and_nobody_else() {
 
 #[tokio::test]
 async fn a_mail_server_that_says_no_or_speaks_no_tls_is_a_failure() {
-    for (verdict, kind) in [
-        ("451 later\r\n", FaultKind::Overloaded(None)),
-        ("550 never\r\n", FaultKind::Refused),
-    ] {
+    for (verdict, kind) in
+        [("451 later\r\n", FaultKind::Overloaded(None)), ("550 never\r\n", FaultKind::Refused)]
+    {
         let (address, _told) = mail_server("220 test\r\n", verdict).await;
         let (sink, _files) = mail_sink(address, "      allow_insecure_loopback: true\n");
         let (outcome, _) = send(&sink, &World::new("s")).await;

@@ -18,10 +18,10 @@ use std::{pin::pin, time::Duration};
 use tokio::time::{Instant, timeout_at};
 
 /// All of an attempt: the name, the connection, TLS, the request and the answer.
-pub const ATTEMPT_MAX: Duration = Duration::from_secs(10);
+pub(super) const ATTEMPT_MAX: Duration = Duration::from_secs(10);
 /// So much of an answer is read. What is in it is of no use; it is read so that a receiver that waits
 /// for that is not cut off.
-pub const REPLY_BYTES_MAX: usize = 64 << 10;
+pub(super) const REPLY_BYTES_MAX: usize = 64 << 10;
 /// All headers of an answer.
 const REPLY_HEADER_BYTES_MAX: usize = 16 << 10;
 /// How many there may be.
@@ -29,24 +29,24 @@ const REPLY_HEADERS_MAX: usize = 64;
 
 /// A webhook that can be sent to.
 #[derive(Clone, Debug)]
-pub struct Webhook {
+pub(super) struct Webhook {
     /// Where.
-    pub target: Target,
+    pub(super) target: Target,
     /// Path and query, as they are sent.
-    pub path: String,
+    pub(super) path: String,
     /// Who signs.
-    pub keys: Keys,
+    pub(super) keys: Keys,
     /// What is sent.
-    pub template: Template,
+    pub(super) template: Template,
     /// Headers of the file, and `authorization`.
-    pub headers: HeaderMap,
+    pub(super) headers: HeaderMap,
     /// Whom certificates are believed from.
-    pub trust: Trust,
+    pub(super) trust: Trust,
 }
 
 impl Webhook {
     /// Sends an event once.
-    pub async fn send(
+    pub(super) async fn send(
         &self,
         event: &Event<'_>,
         now: Timestamp,
@@ -121,7 +121,7 @@ const TIMESTAMP: HeaderName = HeaderName::from_static("webhook-timestamp");
 const SIGNATURE: HeaderName = HeaderName::from_static("webhook-signature");
 
 /// Headers that the file may not say: they are ours, or say how the connection is used.
-pub fn is_reserved(name: &HeaderName) -> bool {
+pub(super) fn is_reserved(name: &HeaderName) -> bool {
     let reserved = [
         header::AUTHORIZATION,
         header::CONNECTION,

@@ -3,9 +3,7 @@
 use crate::server::{Server, config, within};
 use phasegate_api::{
     rehearsal::AdvanceRequest,
-    v1::{
-        self, SinkState, notification_service_client::NotificationServiceClient as Client,
-    },
+    v1::{self, SinkState, notification_service_client::NotificationServiceClient as Client},
 };
 use phasegate_server::app::{App, Error, ExitCode};
 use std::{fs, os::unix::fs::PermissionsExt as _, path::Path};
@@ -176,7 +174,11 @@ async fn requests_about_no_sink_or_about_nothing_are_refused() {
     let none = client_without.list_sinks(v1::ListSinksRequest {}).await.unwrap().into_inner();
     assert_eq!(none.sinks, []);
     for client in [&mut client(&with).await, &mut client_without] {
-        for (sink, code) in [("nobody", Code::NotFound), ("", Code::InvalidArgument), ("A b", Code::InvalidArgument)] {
+        for (sink, code) in [
+            ("nobody", Code::NotFound),
+            ("", Code::InvalidArgument),
+            ("A b", Code::InvalidArgument),
+        ] {
             let request = v1::SendTestNotificationRequest { sink: sink.into() };
             assert_eq!(client.send_test_notification(request).await.unwrap_err().code(), code);
             let request = v1::ListDeadLettersRequest { sink: sink.into(), ..Default::default() };

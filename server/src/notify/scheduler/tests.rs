@@ -23,7 +23,9 @@ fn key(name: &str, sequence: u64) -> OutboxKey {
 /// Which row an update is about.
 fn about(update: &OutboxUpdate) -> &OutboxKey {
     match update {
-        OutboxUpdate::Delivered(key) | OutboxUpdate::Replay(key) | OutboxUpdate::Discard(key) => key,
+        OutboxUpdate::Delivered(key) | OutboxUpdate::Replay(key) | OutboxUpdate::Discard(key) => {
+            key
+        }
         OutboxUpdate::Failed { key, .. } | OutboxUpdate::Dead { key, .. } => key,
         OutboxUpdate::Add { .. } => panic!("nothing is added here"),
     }
