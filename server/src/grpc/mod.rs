@@ -8,6 +8,7 @@
 //! What is deliberately absent: the store, any rule about flags or releases, authentication (see
 //! [`caller`]), and compression, which costs an idle stream four times its memory.
 
+mod audit;
 pub mod caller;
 mod events;
 mod flag;
@@ -37,7 +38,8 @@ use phasegate_api::{
     },
     rehearsal::clock_service_server::ClockServiceServer,
     v1::{
-        flag_service_server::FlagServiceServer, pipeline_service_server::PipelineServiceServer,
+        audit_service_server::AuditServiceServer, flag_service_server::FlagServiceServer,
+        pipeline_service_server::PipelineServiceServer,
         release_service_server::ReleaseServiceServer,
     },
 };
@@ -65,6 +67,7 @@ pub struct Api {
     bucketing: Bucketing,
     environments: Arc<[EnvironmentId]>,
     waits: Arc<Semaphore>,
+    audit_watches: Arc<Semaphore>,
     draining: CancellationToken,
 }
 
@@ -90,13 +93,14 @@ impl Offer {
             FlagServiceServer::<Api>::NAME,
             PipelineServiceServer::<Api>::NAME,
             ReleaseServiceServer::<Api>::NAME,
+            AuditServiceServer::<Api>::NAME,
             FlagSyncServiceServer::<Api>::NAME,
             EvaluationServer::<Api>::NAME,
             EvaluationV1Server::<Api>::NAME,
             ClockServiceServer::<Api>::NAME,
         ];
         match self {
-            Self::Production => &ALL[..6],
+            Self::Production => &ALL[..7],
             Self::Rehearsal => ALL,
         }
     }
@@ -106,9 +110,10 @@ impl Api {
     /// Not open yet.
     pub fn new(bucketing: Bucketing) -> Self {
         let waits = Arc::new(Semaphore::new(WAITS_MAX));
+        let audit_watches = Arc::new(Semaphore::new(audit::WATCHES_MAX));
         let draining = CancellationToken::new();
         let environments = Arc::default();
-        Self { backend: Arc::default(), bucketing, environments, waits, draining }
+        Self { backend: Arc::default(), bucketing, environments, waits, audit_watches, draining }
     }
 
     /// With environments that there are though nothing else names them.
@@ -164,8 +169,12 @@ impl Api {
         let releases = ReleaseServiceServer::new(self.clone())
             .max_decoding_message_size(REQUEST_BYTES_MAX)
             .max_encoding_message_size(RESPONSE_BYTES_MAX);
+        let audit = AuditServiceServer::new(self.clone())
+            .max_decoding_message_size(REQUEST_BYTES_MAX)
+            .max_encoding_message_size(RESPONSE_BYTES_MAX);
         let mut routes = Routes::new(flags)
             .add_service(pipelines)
+            .add_service(audit)
             .add_service(watch::Shared::new(self.clone(), releases))
             .add_service(health.service());
         if offer == Offer::Rehearsal {

@@ -1,14 +1,22 @@
 //! The way of every call that changes something: parse it, hand it to the writer, wait.
 
-use super::{Api, caller::caller, status};
-use crate::driver::{Done, Mode, Origin, Submission};
+use super::{
+    Api,
+    caller::{ANONYMOUS, caller},
+    status,
+};
+use crate::driver::{AuditedCall, Done, Handle, Mode, Origin, Outcome, Submission};
 use phasegate_api::{
     convert::{Parsed, Rejected},
     v1,
 };
-use phasegate_engine::command::Call;
+use phasegate_engine::{
+    command::{Call, Caller},
+    id::Principal,
+};
 use sha2::{Digest as _, Sha256};
-use tonic::{Request, Status};
+use std::{collections::BTreeMap, sync::Arc};
+use tonic::{Request, Status, metadata::MetadataMap};
 
 /// A request that changes something, and so can be repeated.
 pub(super) trait Repeatable: prost::Message {
@@ -17,15 +25,22 @@ pub(super) trait Repeatable: prost::Message {
 
     /// Its `request_id`.
     fn request_id(&mut self) -> &mut String;
+
+    /// Whether it is only to be checked.
+    fn is_dry_run(&self) -> bool;
 }
 
 macro_rules! repeatable {
-    ($($request:ident => $rpc:literal,)*) => {
+    ($($request:ident => $rpc:literal $($validate_only:ident)?,)*) => {
         $(impl Repeatable for v1::$request {
             const RPC: &'static str = $rpc;
 
             fn request_id(&mut self) -> &mut String {
                 &mut self.request_id
+            }
+
+            fn is_dry_run(&self) -> bool {
+                false $(|| self.$validate_only)?
             }
         })*
 
@@ -35,14 +50,14 @@ macro_rules! repeatable {
 }
 
 repeatable! {
-    CreateFlagRequest => "CreateFlag",
-    UpdateFlagRequest => "UpdateFlag",
+    CreateFlagRequest => "CreateFlag" validate_only,
+    UpdateFlagRequest => "UpdateFlag" validate_only,
     DeleteFlagRequest => "DeleteFlag",
     SetKillSwitchRequest => "SetKillSwitch",
-    CreatePipelineRequest => "CreatePipeline",
-    UpdatePipelineRequest => "UpdatePipeline",
-    DeletePipelineRequest => "DeletePipeline",
-    TriggerReleaseRequest => "TriggerRelease",
+    CreatePipelineRequest => "CreatePipeline" validate_only,
+    UpdatePipelineRequest => "UpdatePipeline" validate_only,
+    DeletePipelineRequest => "DeletePipeline" validate_only,
+    TriggerReleaseRequest => "TriggerRelease" validate_only,
     ApprovePhaseRequest => "ApprovePhase",
     RejectPhaseRequest => "RejectPhase",
     PauseReleaseRequest => "PauseRelease",
@@ -63,14 +78,66 @@ pub(super) async fn submit<R: Repeatable>(
 ) -> Result<Done, Status> {
     let driver = api.driver()?;
     let caller = caller(request.metadata());
+    let origin = Origin {
+        peer: request.remote_addr(),
+        trace: trace(request.metadata()),
+        ..Origin::default()
+    };
     let mut message = request.into_inner();
     let payload = payload(&mut message);
-    let (caller, parsed) = status::both(caller, parse(message))?;
+    let is_dry_run = message.is_dry_run();
+    let known = caller.clone();
+    let (caller, parsed) = match status::both(caller, parse(message)) {
+        Ok(both) => both,
+        Err(status) => {
+            if !is_dry_run {
+                note_refusal(driver, R::RPC, known.ok(), &origin, &status);
+            }
+            return Err(status);
+        }
+    };
     let mode = if parsed.validate_only { Mode::ValidateOnly } else { Mode::Commit };
     let Parsed { action, request_id, reason, .. } = parsed;
     let call = Call { caller, request_id, reason, action };
-    let submission = Submission { call, rpc: R::RPC, payload, mode, origin: Origin::default() };
+    let submission = Submission { call, rpc: R::RPC, payload, mode, origin };
     driver.submit(submission).await.map_err(status::failed)
+}
+
+/// Puts on record that a request was refused before anybody looked at the state. What it asked for is
+/// not: it could not be read.
+fn note_refusal(
+    driver: &Handle,
+    rpc: &'static str,
+    caller: Option<Caller>,
+    origin: &Origin,
+    status: &Status,
+) {
+    let caller = caller
+        .unwrap_or_else(|| Caller { principal: Principal::new(ANONYMOUS), groups: Vec::new() });
+    driver.note_refusal(AuditedCall {
+        method: rpc.into(),
+        resource: "".into(),
+        principal: caller.principal,
+        authenticated: origin.authenticated.clone(),
+        vouched: origin.vouched.clone(),
+        peer: origin.peer.map(|peer| peer.to_string().into()),
+        groups: caller.groups,
+        request_id: None,
+        reason: "".into(),
+        asked: BTreeMap::new(),
+        outcome: Outcome::Refused { reason: status::reason_of(status).unwrap_or_default().into() },
+    });
+}
+
+/// The trace that a call belongs to, if it says so in the form of W3C Trace Context, version 00.
+fn trace(metadata: &MetadataMap) -> Option<Arc<str>> {
+    let text = metadata.get("traceparent")?.to_str().ok()?;
+    let mut parts = text.split('-');
+    let lengths = [2, 32, 16, 2];
+    let is_hex = |part: &str| part.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+    let fits = |length| parts.next().is_some_and(|part| part.len() == length && is_hex(part));
+    let is_whole = lengths.into_iter().all(fits) && text.starts_with("00-") && text.len() == 55;
+    is_whole.then(|| text.into())
 }
 
 /// SHA-256 of the request without its id. Equal messages have equal bytes, because the generated
