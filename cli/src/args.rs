@@ -3,6 +3,7 @@
 use crate::{
     command::{
         apply::{Apply, Diff},
+        audit::Audit,
         clock::Clock,
         context::ContextCommand,
         demo::Demo,
@@ -68,6 +69,8 @@ enum Command {
     Context(ContextCommand),
     /// Move the clock of a rehearsal (`serve --clock manual`)
     Clock(Clock),
+    /// Who asked for what: list, follow, export and verify the audit chain
+    Audit(Box<Audit>),
     /// Verify, export or import a data directory that no server has open
     Store(Store),
     /// Print the completions of a shell, which offer the names that the server has
@@ -101,6 +104,7 @@ impl Arguments {
             Command::Top(top) => top.run().await,
             Command::Context(context) => context.run(),
             Command::Clock(clock) => clock.run().await,
+            Command::Audit(audit) => audit.run().await,
             Command::Store(store) => store.run().await,
             Command::Completions(completions) => completions.run(),
             Command::Man(man) => man.run(),

@@ -6,7 +6,8 @@ use crate::{
     rehearsal::clock_service_client::ClockServiceClient,
     retry::Backoff,
     v1::{
-        flag_service_client::FlagServiceClient, pipeline_service_client::PipelineServiceClient,
+        audit_service_client::AuditServiceClient, flag_service_client::FlagServiceClient,
+        pipeline_service_client::PipelineServiceClient,
         release_service_client::ReleaseServiceClient,
     },
     watch::Channels,
@@ -99,6 +100,10 @@ impl Client {
 
     pub(crate) fn flags(&self) -> FlagServiceClient<Channel> {
         FlagServiceClient::new(self.calls.clone())
+    }
+
+    pub(crate) fn audit(&self) -> AuditServiceClient<Channel> {
+        AuditServiceClient::new(self.calls.clone())
     }
 
     pub(crate) fn pipelines(&self) -> PipelineServiceClient<Channel> {

@@ -47,6 +47,7 @@ mod connect;
 mod error;
 mod retry;
 
+mod audit;
 mod clock;
 mod flags;
 mod mutation;
@@ -60,4 +61,4 @@ pub use error::{Error, Reason, Violation};
 pub use phasegate_api::{rehearsal, v1};
 pub use retry::Retry;
 pub use tonic::Code;
-pub use watch::{Position, ReleaseUpdate, ReleasesUpdate, Watch};
+pub use watch::{AuditUpdate, Position, ReleaseUpdate, ReleasesUpdate, Watch};
