@@ -3,6 +3,7 @@
 use crate::{
     command::{
         apply::{Apply, Diff},
+        audit::Audit,
         clock::Clock,
         context::ContextCommand,
         demo::Demo,
@@ -77,6 +78,8 @@ enum Command {
     Whoami(Whoami),
     /// Move the clock of a rehearsal (`serve --clock manual`)
     Clock(Clock),
+    /// Who asked for what: list, follow, export and verify the audit chain
+    Audit(Box<Audit>),
     /// Verify, export or import a data directory that no server has open
     Store(Store),
     /// Print the completions of a shell, which offer the names that the server has
@@ -113,6 +116,7 @@ impl Arguments {
             Command::Token(token) => token.run(),
             Command::Whoami(whoami) => whoami.run().await,
             Command::Clock(clock) => clock.run().await,
+            Command::Audit(audit) => audit.run().await,
             Command::Store(store) => store.run().await,
             Command::Completions(completions) => completions.run(),
             Command::Man(man) => man.run(),

@@ -18,7 +18,8 @@ pub(crate) enum Exit {
     TimedOut = 4,
     /// EX_USAGE: the arguments make no sense. Not clap's 2, which is taken.
     Usage = 64,
-    /// EX_DATAERR: a document is malformed, or what is stored contradicts itself.
+    /// EX_DATAERR: a document is malformed, what is stored contradicts itself, or an export of the audit
+    /// chain does not hold.
     Data = 65,
     /// EX_NOINPUT: a file cannot be read.
     NoInput = 66,
@@ -68,7 +69,7 @@ Exit codes:
   3   watch, wait: the release ended in another way than was waited for
   4   watch, wait: what was waited for did not come in time
   64  the arguments make no sense
-  65  a document is malformed; serve, store: the data contradicts itself
+  65  a document is malformed; serve, store, audit verify: the data contradicts itself
   66  a file cannot be read
   69  the server cannot be reached; serve: the address cannot be listened on
   70  a defect

@@ -7,7 +7,10 @@ use crate::{
     hint,
 };
 use phasegate_client::{Code, Error, Reason};
-use phasegate_server::{app, notify, store::tools};
+use phasegate_server::{
+    app, notify,
+    store::{chain, tools},
+};
 use std::{error::Error as StdError, fmt, io};
 
 /// Why a command did not do what it was asked for.
@@ -43,6 +46,8 @@ pub(crate) enum Failure {
     Server(Box<app::Error>),
     /// A tool for stores did not do what it should.
     Store(Box<tools::Error>),
+    /// An export of the audit chain does not hold.
+    Chain(Box<chain::Error>),
     /// A store contradicts itself in so many places.
     Unsound(usize),
     /// The file of notifications is refused.
@@ -104,6 +109,10 @@ impl Failure {
                 | tools::Error::Changed
                 | tools::Error::Unsound { .. } => Exit::Data,
             },
+            Self::Chain(error) => match &**error {
+                chain::Error::Read(_) => Exit::NoInput,
+                chain::Error::Line { .. } | chain::Error::EndMissing { .. } => Exit::Data,
+            },
             Self::Unsound(_) => Exit::Data,
             Self::Notifications(error) => match **error {
                 notify::SettingsError::Read { .. } => Exit::NoInput,
@@ -157,6 +166,7 @@ impl Failure {
             | Self::Usage(_)
             | Self::Server(_)
             | Self::Store(_)
+            | Self::Chain(_)
             | Self::Unsound(_)
             | Self::Notifications(_)
             | Self::NotDelivered(_)
@@ -181,6 +191,7 @@ impl fmt::Display for Failure {
             Self::Notifications(error) => error.fmt(f),
             Self::Server(error) => error.fmt(f),
             Self::Store(error) => error.fmt(f),
+            Self::Chain(error) => error.fmt(f),
             Self::Unsound(total) => write!(f, "the store is not sound: {total} findings"),
             Self::NamedTwice { name, first, second } => {
                 write!(f, "{second}: {name} is described before, at {first}")
@@ -209,6 +220,7 @@ impl StdError for Failure {
             Self::Server(error) => error.source(),
             Self::Store(error) => error.source(),
             Self::Notifications(error) => error.source(),
+            Self::Chain(error) => error.source(),
             Self::Output(error) | Self::Machine { source: error, .. } => Some(error),
             Self::Call(_)
             | Self::InDocument { .. }
@@ -259,6 +271,12 @@ impl From<io::Error> for Failure {
 impl From<app::Error> for Failure {
     fn from(error: app::Error) -> Self {
         Self::Server(Box::new(error))
+    }
+}
+
+impl From<chain::Error> for Failure {
+    fn from(error: chain::Error) -> Self {
+        Self::Chain(Box::new(error))
     }
 }
 

@@ -329,3 +329,49 @@ fn the_demo_keeps_its_server_and_says_what_to_try() {
     assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
     assert_eq!(child.wait().unwrap().code(), Some(0));
 }
+
+#[test]
+fn the_audit_chain_is_exported_and_checked_without_a_server() {
+    let server = Server::rehearsal();
+    let apply = ["apply", "-f", "examples/quick/pipeline.yaml", "-f", "examples/quick/flag.yaml"];
+    assert_eq!(code(&server.run(&apply)), 0);
+    assert_eq!(code(&server.run(&["release", "pause", "nobody", "--as", "ann"])), 1);
+    let directory = tempfile::tempdir().unwrap();
+    let export = directory.path().join("audit.txt");
+    let path = export.to_str().unwrap();
+    assert_eq!(code(&server.run(&["audit", "export", path])), 0);
+    assert_eq!(code(&server.run(&["audit", "export", path])), 74, "never over a file");
+    let head = text(&server.run(&["audit", "head"]).stdout).trim().to_owned();
+    let listed = text(&server.run(&["audit", "list", "--principal", "ann"]).stdout);
+    assert!(listed.contains("refused: RESOURCE_NOT_FOUND"), "{listed}");
+    drop(server);
+
+    let verify = |arguments: &[&str]| {
+        let output = Command::new(PROGRAM).args(["audit", "verify"]).args(arguments).output();
+        let output = output.unwrap();
+        (code(&output), text(&output.stdout) + &text(&output.stderr))
+    };
+    let (exit, said) = verify(&[path, "--head", &head]);
+    assert_eq!((exit, said), (0, format!("holds up to {head}\n")));
+    let (exit, said) = verify(&[path]);
+    assert!(exit == 0 && said.contains("without --head"), "{exit} {said}");
+    let whole = std::fs::read_to_string(&export).unwrap();
+    let changed = directory.path().join("changed.txt");
+    std::fs::write(&changed, whole.replacen("RESOURCE_NOT_FOUND", "RESOURCE_EXISTS", 1)).unwrap();
+    let lines = whole.lines().count();
+    let (exit, said) = verify(&[changed.to_str().unwrap()]);
+    assert!(exit == 65 && said.contains(&format!("line {lines}: was changed")), "{exit} {said}");
+    let shorter: String = whole.split_inclusive('\n').take(lines - 1).collect();
+    std::fs::write(&changed, shorter).unwrap();
+    let (exit, said) = verify(&[changed.to_str().unwrap(), "--head", &head]);
+    assert!(exit == 65 && said.contains("its end is missing"), "{exit} {said}");
+    assert_eq!(verify(&["/nowhere"]).0, 66);
+    assert_eq!(verify(&[path, "--head", "x"]).0, 64);
+
+    // As docs/audit.md says it is done with sha256sum.
+    let script = "while read -r hash json; do \
+        [ \"$(printf %s \"$json\" | sha256sum | cut -d' ' -f1)\" = \"$hash\" ] || exit 1; \
+        done < \"$1\"";
+    let checked = Command::new("bash").args(["-c", script, "check", path]).status().unwrap();
+    assert!(checked.success());
+}

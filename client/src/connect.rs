@@ -7,7 +7,8 @@ use crate::{
     rehearsal::clock_service_client::ClockServiceClient,
     retry::Backoff,
     v1::{
-        access_service_client::AccessServiceClient, flag_service_client::FlagServiceClient,
+        access_service_client::AccessServiceClient, audit_service_client::AuditServiceClient,
+        flag_service_client::FlagServiceClient,
         notification_service_client::NotificationServiceClient,
         pipeline_service_client::PipelineServiceClient,
         release_service_client::ReleaseServiceClient,
@@ -126,6 +127,10 @@ impl Client {
 
     pub(crate) fn flags(&self) -> FlagServiceClient<Channel> {
         FlagServiceClient::new(self.calls.clone())
+    }
+
+    pub(crate) fn audit(&self) -> AuditServiceClient<Channel> {
+        AuditServiceClient::new(self.calls.clone())
     }
 
     pub(crate) fn pipelines(&self) -> PipelineServiceClient<Channel> {

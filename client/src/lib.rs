@@ -49,6 +49,7 @@ mod error;
 mod retry;
 
 mod access;
+mod audit;
 mod clock;
 mod flags;
 mod mutation;
@@ -63,4 +64,4 @@ pub use error::{Error, Reason, Violation};
 pub use phasegate_api::{rehearsal, v1};
 pub use retry::Retry;
 pub use tonic::Code;
-pub use watch::{Position, ReleaseUpdate, ReleasesUpdate, Watch};
+pub use watch::{AuditUpdate, Position, ReleaseUpdate, ReleasesUpdate, Watch};

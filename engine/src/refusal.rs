@@ -99,6 +99,26 @@ pub enum Refusal {
     },
 }
 
+impl Refusal {
+    /// Its reason, as the API names it.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::NotFound(_) => "RESOURCE_NOT_FOUND",
+            Self::Exists(_) => "RESOURCE_EXISTS",
+            Self::InvalidField { .. } => "INVALID_FIELD",
+            Self::StaleEtag { .. } => "ETAG_MISMATCH",
+            Self::InUse { .. } => "RESOURCE_IN_USE",
+            Self::FlagLocked { .. } => "FLAG_LOCKED",
+            Self::PipelineRequired { .. } => "PIPELINE_REQUIRED",
+            Self::ActiveReleaseExists { .. } => "ACTIVE_RELEASE_EXISTS",
+            Self::QueueFull { .. } => "QUEUE_FULL",
+            Self::BaseChanged { .. } => "BASE_CHANGED",
+            Self::NoChange { .. } => "NO_CHANGE",
+            Self::Release { why, .. } => why.reason(),
+        }
+    }
+}
+
 fn pipeline_required(flag: &FlagId, pipeline: Option<&PipelineId>) -> String {
     match pipeline {
         Some(pipeline) => {
@@ -159,6 +179,30 @@ pub enum ReleaseRefusal {
     /// WINDOW_CLOSED.
     #[error("the release window is closed for {}", comma_separated(.0))]
     WindowClosed(Vec<PhaseId>),
+}
+
+impl ReleaseRefusal {
+    /// Its reason, as the API names it.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::NoSuchPart(_) => "RESOURCE_NOT_FOUND",
+            Self::StaleEtag => "ETAG_MISMATCH",
+            Self::Over => "RELEASE_OVER",
+            Self::NotStarted => "RELEASE_NOT_STARTED",
+            Self::Paused => "RELEASE_PAUSED",
+            Self::AlreadyPaused => "ALREADY_PAUSED",
+            Self::NotPaused => "NOT_PAUSED",
+            Self::PhaseNotCurrent(_) => "PHASE_NOT_CURRENT",
+            Self::PhaseNotAwaitingApproval(_) => "PHASE_NOT_AWAITING_APPROVAL",
+            Self::PhaseNotAwaitingWindow(_) => "PHASE_NOT_AWAITING_WINDOW",
+            Self::PhaseNotBaking(_) => "PHASE_NOT_BAKING",
+            Self::NotAnApprover(_) => "NOT_AN_APPROVER",
+            Self::SelfApproval => "SELF_APPROVAL",
+            Self::AlreadyReviewed(_) => "ALREADY_REVIEWED",
+            Self::ApprovalPending(_) => "APPROVAL_PENDING",
+            Self::WindowClosed(_) => "WINDOW_CLOSED",
+        }
+    }
 }
 
 fn comma_separated(phases: &[PhaseId]) -> String {

@@ -30,7 +30,7 @@ pub struct Page<T> {
 }
 
 impl<T> Page<T> {
-    fn token_of(&self, position: &str) -> String {
+    pub(super) fn token_of(&self, position: &str) -> String {
         let mut token = format!("{:016x}", self.listing);
         for byte in position.bytes() {
             // Writing into a String cannot fail.
@@ -41,13 +41,13 @@ impl<T> Page<T> {
 }
 
 /// A hash that stays the same from version to version: FNV-1a, 64 bits.
-fn hash(bytes: impl IntoIterator<Item = u8>) -> u64 {
+pub(super) fn hash(bytes: impl IntoIterator<Item = u8>) -> u64 {
     let step = |hash: u64, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
     bytes.into_iter().fold(0xcbf2_9ce4_8422_2325, step)
 }
 
 /// Parses size and token of a page; the position in the token is parsed by `position`.
-fn page<T>(
+pub(super) fn page<T>(
     fields: &mut Fields,
     (size, default): (i32, i32),
     token: &str,
@@ -237,7 +237,7 @@ fn revision(text: &str) -> Option<Revision> {
 }
 
 /// Violations come before a wrong token: they can be told from the request alone.
-fn finish_page<P, T>(
+pub(super) fn finish_page<P, T>(
     fields: Fields,
     page: Result<Option<Page<P>>, Rejected>,
     make: impl FnOnce(Page<P>) -> Option<T>,

@@ -5,6 +5,7 @@
 //! (does the flag exist, is the phase current) is the engine's to refuse.
 
 mod answer;
+mod audit;
 mod fields;
 mod flag;
 mod list;
@@ -20,6 +21,9 @@ mod value;
 pub use answer::{
     Detail, answer_to_wire, events_to_wire, plan_to_wire, plan_warning, release_to_wire,
     warnings_to_wire,
+};
+pub use audit::{
+    AuditOutcome, ListAuditEntries, WatchAuditEntries, list_audit_entries, watch_audit_entries,
 };
 pub use flag::{
     EvaluateFlag, create_flag, delete_flag, evaluate_flag, evaluation_context, flag_name,

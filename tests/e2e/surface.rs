@@ -27,6 +27,7 @@ async fn reflection_lists_what_is_served_in_both_versions() {
     let server = server().await;
     let services = services_v1(&server).await;
     for name in [
+        "phasegate.v1.AuditService",
         "phasegate.v1.FlagService",
         "phasegate.v1.NotificationService",
         "phasegate.v1.PipelineService",

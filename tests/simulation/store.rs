@@ -3,14 +3,15 @@
 
 use crate::{
     disk::{Disk, JournalTree},
-    promises::{Broken, nothing_is_seen_before_it_is_durable},
+    promises::{Broken, every_act_is_on_record, nothing_is_seen_before_it_is_durable},
 };
 use phasegate_engine::{event::Change, time::Timestamp};
 use phasegate_server::{
     driver::Handle,
     store::{
         AuditQuery, Compacted, Compaction, Error, Image, Ledger, LogQuery, Record, Store, StoreId,
-        Writes, audit::AuditEntry,
+        Writes,
+        audit::{AuditEntry, AuditHead},
     },
 };
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -27,6 +28,10 @@ pub(crate) struct Sights {
     pub(crate) committed: Vec<Vec<Record>>,
     /// Handed to a commit that failed: durable or not, nobody knows.
     pub(crate) attempted: Vec<Record>,
+    /// The end of the audit chain, as of the last commit that succeeded.
+    pub(crate) audit: AuditHead,
+    /// The end that a commit would have brought that failed.
+    pub(crate) audit_attempted: Option<AuditHead>,
     /// Requests done before this may be forgotten.
     pub(crate) requests_kept_from: Timestamp,
     /// Changes of commits before this may be removed.
@@ -47,6 +52,8 @@ impl Default for Sights {
             loaded: None,
             committed: Vec::new(),
             attempted: Vec::new(),
+            audit: AuditHead::EMPTY,
+            audit_attempted: None,
             requests_kept_from: Timestamp::EPOCH,
             changes_kept_from: Timestamp::EPOCH,
             removed: 0,
@@ -98,9 +105,16 @@ impl Store for WatchedStore {
                 let verdict = nothing_is_seen_before_it_is_durable(readers, first.revision);
                 sights.broken = sights.broken.take().or_else(|| verdict.err());
             }
+            let verdict = every_act_is_on_record(writes);
+            sights.broken = sights.broken.take().or_else(|| verdict.err());
         }
         let result = self.ledger.commit(writes);
         let mut sights = self.seen.look();
+        let audit = writes.audit.last().map(AuditEntry::head);
+        match &result {
+            Ok(()) => sights.audit = audit.unwrap_or(sights.audit),
+            Err(_) => sights.audit_attempted = audit,
+        }
         match &result {
             Ok(()) if records.is_empty() => {}
             Ok(()) => sights.committed.push(records.to_vec()),

@@ -1,6 +1,7 @@
 //! The commands, one file for each noun.
 
 pub(crate) mod apply;
+pub(crate) mod audit;
 pub(crate) mod clock;
 pub(crate) mod context;
 pub(crate) mod demo;

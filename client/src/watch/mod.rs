@@ -3,11 +3,13 @@
 //! No generated client resumes a stream: once headers have arrived, gRPC retries end. The loop in
 //! [`resume`] does it, for both kinds of watch.
 
+mod audit;
 mod channels;
 mod release;
 mod releases;
 mod resume;
 
+pub use audit::AuditUpdate;
 pub(crate) use channels::Channels;
 pub use release::ReleaseUpdate;
 pub use releases::ReleasesUpdate;

@@ -36,6 +36,10 @@ use Rule::{Known, Needs, NeedsEverywhere, Open};
 /// Every method of gRPC, by its full path.
 pub const METHODS: &[(&str, Rule, Length)] = &[
     ("/phasegate.v1.AccessService/GetIdentity", Known, Short),
+    // It holds what everybody did, under all labels.
+    ("/phasegate.v1.AuditService/ListAuditEntries", NeedsEverywhere(P::ReadAudit), Short),
+    ("/phasegate.v1.AuditService/WatchAuditEntries", NeedsEverywhere(P::ReadAudit), Long),
+    ("/phasegate.v1.AuditService/GetAuditHead", NeedsEverywhere(P::ReadAudit), Short),
     // Sinks lead elsewhere and are sent what is about every flag.
     ("/phasegate.v1.NotificationService/ListSinks", NeedsEverywhere(P::Administer), Short),
     ("/phasegate.v1.NotificationService/ListDeadLetters", NeedsEverywhere(P::Administer), Short),

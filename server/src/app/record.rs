@@ -1,10 +1,14 @@
 //! Who is refused at the gate is told to the writer, for the record.
 
 use crate::{
-    access::{Refusals, Refused},
-    driver::Handle,
+    access::{Refusals, Refused, identity::ANONYMOUS},
+    driver::{AuditedCall, Handle, Outcome},
 };
-use std::sync::{Arc, OnceLock};
+use phasegate_engine::id::Principal;
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, OnceLock},
+};
 
 /// Tells the writer, once there is one.
 #[derive(Clone, Debug, Default)]
@@ -21,5 +25,20 @@ impl Record {
 impl Refusals for Record {
     fn refused(&self, refused: Refused) {
         tracing::debug!(?refused, "refused at the gate");
+        let Some(driver) = self.0.get() else { return };
+        let Refused { principal, method, reason, peer } = refused;
+        driver.note_refusal(AuditedCall {
+            method: method.into(),
+            resource: "".into(),
+            principal: principal.unwrap_or_else(|| Principal::new(ANONYMOUS)),
+            authenticated: None,
+            vouched: None,
+            peer: peer.map(|peer| peer.to_string().into()),
+            groups: Vec::new(),
+            request_id: None,
+            reason: "".into(),
+            asked: BTreeMap::new(),
+            outcome: Outcome::Refused { reason: reason.into() },
+        });
     }
 }

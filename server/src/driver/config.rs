@@ -19,6 +19,8 @@ pub struct Config {
     pub flag_sets: FlagSets,
     /// How much may wait to be sent.
     pub outbox: OutboxLimits,
+    /// How much of what was refused is on record.
+    pub audit: AuditLimits,
     /// Who is told of what. Default: nobody of anything.
     pub routes: Arc<dyn Route>,
 }
@@ -32,8 +34,26 @@ impl Default for Config {
             disk: Disk::default(),
             flag_sets: FlagSets::default(),
             outbox: OutboxLimits::default(),
+            audit: AuditLimits::default(),
             routes: Arc::new(NoRoutes),
         }
+    }
+}
+
+/// How much of what was refused is on record. What was done is always on record.
+#[derive(Clone, Debug)]
+pub struct AuditLimits {
+    /// Entries in a minute about refusals of one principal for one reason, and of one address of
+    /// anonymous callers; what comes beyond that is counted. Default 10.
+    pub refusals_per_minute: u32,
+    /// So many principals with their reasons, and addresses, are told apart at a time; all others
+    /// count as one. Default 1024.
+    pub told_apart: usize,
+}
+
+impl Default for AuditLimits {
+    fn default() -> Self {
+        Self { refusals_per_minute: 10, told_apart: 1024 }
     }
 }
 

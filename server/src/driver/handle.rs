@@ -11,7 +11,7 @@ use super::{
 use crate::clock::ManualClock;
 use crate::store::{
     AuditQuery, LogQuery, StoreId, Subject,
-    audit::{AuditEntry, AuditHead},
+    audit::{AuditEntry, AuditHead, AuditedCall},
 };
 use crate::watch::{Entry, Log};
 use phasegate_engine::{
@@ -111,6 +111,20 @@ pub enum Error {
     Internal(String),
 }
 
+impl Error {
+    /// Its reason, as the API names it.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Refused(refusal) => refusal.reason(),
+            Self::RequestIdReused => "REQUEST_ID_REUSED",
+            Self::DiskFull => "STORE_READ_ONLY",
+            Self::FlagSetTooLarge { .. } => "FLAG_SET_TOO_LARGE",
+            Self::Stopped => "SERVER_DRAINING",
+            Self::Internal(_) => "INTERNAL",
+        }
+    }
+}
+
 /// Why the log could not be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LogError {
@@ -201,6 +215,15 @@ impl Handle {
             return Err(LogError::Stopped);
         }
         answer.await.unwrap_or(Err(LogError::Stopped))
+    }
+
+    /// Puts a refusal on record that the writer does not know of: one at the gate, or of a request
+    /// that could not be parsed. Never waits. If the writer has its hands full the refusal is only
+    /// counted, and an entry says so later.
+    pub fn note_refusal(&self, call: AuditedCall) {
+        if self.writer.note(Message::Note { call: Box::new(call) }).is_err() {
+            self.published.metrics.refusals_unnoted.add(1);
+        }
     }
 
     /// All durable rows of the outbox, pending and dead: a level to wait for, so who looks late sees

@@ -12,6 +12,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 /// make answers later.
 pub(super) const WAITING_MAX: usize = 4096;
 
+/// So many notes wait at most besides; they must never take the room of calls.
+const NOTES_MAX: usize = 1024;
+
 /// The writer is gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Gone;
@@ -21,8 +24,13 @@ pub(super) struct Gone;
 #[derive(Clone, Debug)]
 pub(super) struct Sender {
     room: Arc<Semaphore>,
+    room_for_notes: Arc<Semaphore>,
     channel: mpsc::Sender<Queued>,
 }
+
+/// There is no room, or no writer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct NotTaken;
 
 #[derive(Debug)]
 struct Queued {
@@ -61,7 +69,8 @@ pub enum Senders {
 pub(super) fn inbox() -> (Sender, Inbox) {
     let room = Arc::new(Semaphore::new(WAITING_MAX));
     let (sender, receiver) = mpsc::channel();
-    let sender = Sender { room: Arc::clone(&room), channel: sender };
+    let room_for_notes = Arc::new(Semaphore::new(NOTES_MAX));
+    let sender = Sender { room: Arc::clone(&room), room_for_notes, channel: sender };
     (sender, Inbox { room, channel: receiver })
 }
 
@@ -70,6 +79,13 @@ impl Sender {
         let permit = Arc::clone(&self.room).acquire_owned().await.map_err(|_| Gone)?;
         let queued = Queued { message, _room: Some(permit) };
         self.channel.send(queued).map_err(|_| Gone)
+    }
+
+    /// Sends what nobody waits for, if there is room.
+    pub(super) fn note(&self, message: Message) -> Result<(), NotTaken> {
+        let permit = Arc::clone(&self.room_for_notes).try_acquire_owned().map_err(|_| NotTaken)?;
+        let queued = Queued { message, _room: Some(permit) };
+        self.channel.send(queued).map_err(|_| NotTaken)
     }
 
     pub(super) fn stop(&self) {

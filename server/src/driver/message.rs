@@ -5,7 +5,10 @@ use super::{
     outbox::OutboxUpdate,
 };
 use crate::{
-    store::{AuditQuery, LogQuery, audit::AuditEntry},
+    store::{
+        AuditQuery, LogQuery,
+        audit::{AuditEntry, AuditedCall},
+    },
     watch::Entry,
 };
 use phasegate_engine::time::{Span, Timestamp};
@@ -35,6 +38,11 @@ pub enum Message {
         query: AuditQuery,
         /// Where it goes.
         reply: oneshot::Sender<Result<Vec<AuditEntry>, LogError>>,
+    },
+    /// Put a refusal on record.
+    Note {
+        /// What was refused.
+        call: Box<AuditedCall>,
     },
     /// Take in what became of notifications.
     Settle {

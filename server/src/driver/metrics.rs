@@ -90,6 +90,9 @@ pub struct Metrics {
     pub commit_micros: Distribution,
     /// Calls that the engine refused.
     pub refusals: Counter,
+    /// Refusals that were to be put on record while the writer had its hands full. They are counted in
+    /// the audit chain too.
+    pub refusals_unnoted: Counter,
     /// Calls that repeated an earlier one by its `request_id`.
     pub replays: Counter,
     /// Timers that fired and did something.

@@ -26,6 +26,7 @@ mod pacing;
 mod permit;
 mod published;
 mod record;
+mod recorder;
 mod reminders;
 mod requests;
 mod ring;
@@ -43,7 +44,8 @@ pub use crate::store::{
     outbox::{Notification, NotificationKind, OutboxKey, OutboxRow, OutboxState},
 };
 pub use config::{
-    Config, Disk, FLAG_SET_BYTES_MAX, FlagSets, LogMemory, OutboxLimits, Retention, Timers,
+    AuditLimits, Config, Disk, FLAG_SET_BYTES_MAX, FlagSets, LogMemory, OutboxLimits, Retention,
+    Timers,
 };
 pub use handle::{Done, Error, Handle, LogError, Mode, Origin, Submission};
 pub use inbox::{Inbox, Senders, Wait};

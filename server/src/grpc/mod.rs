@@ -9,6 +9,7 @@
 //! [`access`](crate::access)), and compression, which costs an idle stream four times its memory.
 
 mod access;
+mod audit;
 pub mod caller;
 mod events;
 mod flag;
@@ -44,7 +45,8 @@ use phasegate_api::{
     },
     rehearsal::clock_service_server::ClockServiceServer,
     v1::{
-        access_service_server::AccessServiceServer, flag_service_server::FlagServiceServer,
+        access_service_server::AccessServiceServer, audit_service_server::AuditServiceServer,
+        flag_service_server::FlagServiceServer,
         notification_service_server::NotificationServiceServer,
         pipeline_service_server::PipelineServiceServer,
         release_service_server::ReleaseServiceServer,
@@ -75,6 +77,7 @@ pub struct Api {
     bucketing: Bucketing,
     environments: Arc<[EnvironmentId]>,
     waits: Arc<Semaphore>,
+    audit_watches: Arc<Semaphore>,
     draining: CancellationToken,
     access: Access,
     /// What a reader may where nothing is checked.
@@ -104,6 +107,7 @@ impl Offer {
             FlagServiceServer::<Api>::NAME,
             PipelineServiceServer::<Api>::NAME,
             ReleaseServiceServer::<Api>::NAME,
+            AuditServiceServer::<Api>::NAME,
             NotificationServiceServer::<Api>::NAME,
             FlagSyncServiceServer::<Api>::NAME,
             EvaluationServer::<Api>::NAME,
@@ -111,7 +115,7 @@ impl Offer {
             ClockServiceServer::<Api>::NAME,
         ];
         match self {
-            Self::Production => &ALL[..8],
+            Self::Production => &ALL[..9],
             Self::Rehearsal => ALL,
         }
     }
@@ -121,6 +125,7 @@ impl Api {
     /// Not open yet.
     pub fn new(bucketing: Bucketing) -> Self {
         let waits = Arc::new(Semaphore::new(WAITS_MAX));
+        let audit_watches = Arc::new(Semaphore::new(audit::WATCHES_MAX));
         let draining = CancellationToken::new();
         let environments = Arc::default();
         let (access, everybody) = (Access::open(), caller::everybody());
@@ -130,6 +135,7 @@ impl Api {
             bucketing,
             environments,
             waits,
+            audit_watches,
             draining,
             access,
             everybody,
@@ -209,6 +215,9 @@ impl Api {
         let notifications = NotificationServiceServer::new(self.clone())
             .max_decoding_message_size(REQUEST_BYTES_MAX)
             .max_encoding_message_size(RESPONSE_BYTES_MAX);
+        let audit = AuditServiceServer::new(self.clone())
+            .max_decoding_message_size(REQUEST_BYTES_MAX)
+            .max_encoding_message_size(RESPONSE_BYTES_MAX);
         let access = AccessServiceServer::new(self.clone())
             .max_decoding_message_size(REQUEST_BYTES_MAX)
             .max_encoding_message_size(RESPONSE_BYTES_MAX);
@@ -216,6 +225,7 @@ impl Api {
             .add_service(access)
             .add_service(pipelines)
             .add_service(notifications)
+            .add_service(audit)
             .add_service(watch::Shared::new(self.clone(), releases))
             .add_service(health.service());
         if offer == Offer::Rehearsal {

@@ -324,6 +324,17 @@ pub fn watch_refused(refusal: WatchRefusal) -> Status {
     }
 }
 
+/// A watch of the audit chain was to begin after an entry that is not there yet.
+pub fn audit_in_future(newest: u64) -> Status {
+    let message = format!("the audit chain ends with entry {newest}");
+    Answer::new(ErrorReason::RevisionInFuture, message).into_status()
+}
+
+/// The reason that a status carries in its `ErrorInfo`; none if it comes from elsewhere.
+pub fn reason_of(status: &Status) -> Option<String> {
+    status.get_error_details().error_info().map(|info| info.reason.clone())
+}
+
 /// A watch ended other than with OK.
 pub fn watch_ended(end: WatchEnd) -> Status {
     let message = end.to_string();

@@ -1,14 +1,20 @@
 //! The way of every call that changes something: parse it, hand it to the writer, wait.
 
-use super::{Api, status};
-use crate::driver::{self, Done, Mode, Origin, Permit as _, Submission};
+use super::{Api, caller::ANONYMOUS, status};
+use crate::driver::{
+    self, AuditedCall, Done, Handle, Mode, Origin, Outcome, Permit as _, Submission,
+};
 use phasegate_api::{
     convert::{Parsed, Rejected},
     v1,
 };
-use phasegate_engine::{command::Call, refusal::Refusal};
+use phasegate_engine::{
+    command::{Call, Caller},
+    id::Principal,
+    refusal::Refusal,
+};
 use sha2::{Digest as _, Sha256};
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 use tonic::{Request, Status, metadata::MetadataMap};
 
 /// A request that changes something, and so can be repeated.
@@ -18,15 +24,22 @@ pub(super) trait Repeatable: prost::Message {
 
     /// Its `request_id`.
     fn request_id(&mut self) -> &mut String;
+
+    /// Whether it is only to be checked.
+    fn is_dry_run(&self) -> bool;
 }
 
 macro_rules! repeatable {
-    ($($request:ident => $rpc:literal,)*) => {
+    ($($request:ident => $rpc:literal $($validate_only:ident)?,)*) => {
         $(impl Repeatable for v1::$request {
             const RPC: &'static str = $rpc;
 
             fn request_id(&mut self) -> &mut String {
                 &mut self.request_id
+            }
+
+            fn is_dry_run(&self) -> bool {
+                false $(|| self.$validate_only)?
             }
         })*
 
@@ -36,14 +49,14 @@ macro_rules! repeatable {
 }
 
 repeatable! {
-    CreateFlagRequest => "CreateFlag",
-    UpdateFlagRequest => "UpdateFlag",
+    CreateFlagRequest => "CreateFlag" validate_only,
+    UpdateFlagRequest => "UpdateFlag" validate_only,
     DeleteFlagRequest => "DeleteFlag",
     SetKillSwitchRequest => "SetKillSwitch",
-    CreatePipelineRequest => "CreatePipeline",
-    UpdatePipelineRequest => "UpdatePipeline",
-    DeletePipelineRequest => "DeletePipeline",
-    TriggerReleaseRequest => "TriggerRelease",
+    CreatePipelineRequest => "CreatePipeline" validate_only,
+    UpdatePipelineRequest => "UpdatePipeline" validate_only,
+    DeletePipelineRequest => "DeletePipeline" validate_only,
+    TriggerReleaseRequest => "TriggerRelease" validate_only,
     ApprovePhaseRequest => "ApprovePhase",
     RejectPhaseRequest => "RejectPhase",
     PauseReleaseRequest => "PauseRelease",
@@ -64,19 +77,29 @@ pub(super) async fn submit<R: Repeatable>(
 ) -> Result<Done, Status> {
     let driver = api.driver()?;
     let grants = api.grants(request.metadata(), request.extensions());
-    let (peer, trace) = (request.remote_addr(), trace(request.metadata()));
+    let known = grants.as_ref().ok();
+    let origin = Origin {
+        authenticated: known.and_then(|grants| grants.authenticated().cloned()),
+        vouched: known.map(|grants| grants.identity().vouched.word().into()),
+        peer: request.remote_addr(),
+        trace: trace(request.metadata()),
+    };
+    let caller = known.map(|grants| grants.caller().clone());
     let mut message = request.into_inner();
     let payload = payload(&mut message);
-    let (grants, parsed) = status::both(grants, parse(message))?;
+    let is_dry_run = message.is_dry_run();
+    let (grants, parsed) = match status::both(grants, parse(message)) {
+        Ok(both) => both,
+        Err(status) => {
+            if !is_dry_run {
+                note_refusal(driver, R::RPC, caller, &origin, &status);
+            }
+            return Err(status);
+        }
+    };
     let mode = if parsed.validate_only { Mode::ValidateOnly } else { Mode::Commit };
     let Parsed { action, request_id, reason, .. } = parsed;
     let call = Call { caller: grants.caller().clone(), request_id, reason, action };
-    let origin = Origin {
-        authenticated: grants.authenticated().cloned(),
-        vouched: Some(grants.identity().vouched.word().into()),
-        peer,
-        trace,
-    };
     let permit = Arc::new(grants.clone());
     let submission = Submission { call, rpc: R::RPC, payload, mode, permit, origin };
     driver.submit(submission).await.map_err(|error| match error {
@@ -89,11 +112,41 @@ pub(super) async fn submit<R: Repeatable>(
     })
 }
 
-/// The trace that a call belongs to (W3C Trace Context), if it says one that looks like one.
+/// Puts on record that a request was refused before anybody looked at the state. What it asked for is
+/// not: it could not be read.
+fn note_refusal(
+    driver: &Handle,
+    rpc: &'static str,
+    caller: Option<Caller>,
+    origin: &Origin,
+    status: &Status,
+) {
+    let caller = caller
+        .unwrap_or_else(|| Caller { principal: Principal::new(ANONYMOUS), groups: Vec::new() });
+    driver.note_refusal(AuditedCall {
+        method: rpc.into(),
+        resource: "".into(),
+        principal: caller.principal,
+        authenticated: origin.authenticated.clone(),
+        vouched: origin.vouched.clone(),
+        peer: origin.peer.map(|peer| peer.to_string().into()),
+        groups: caller.groups,
+        request_id: None,
+        reason: "".into(),
+        asked: BTreeMap::new(),
+        outcome: Outcome::Refused { reason: status::reason_of(status).unwrap_or_default().into() },
+    });
+}
+
+/// The trace that a call belongs to, if it says so in the form of W3C Trace Context, version 00.
 fn trace(metadata: &MetadataMap) -> Option<Arc<str>> {
     let text = metadata.get("traceparent")?.to_str().ok()?;
-    let is_one = text.len() == 55 && text.bytes().all(|b| b.is_ascii_hexdigit() || b == b'-');
-    is_one.then(|| text.into())
+    let mut parts = text.split('-');
+    let lengths = [2, 32, 16, 2];
+    let is_hex = |part: &str| part.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+    let fits = |length| parts.next().is_some_and(|part| part.len() == length && is_hex(part));
+    let is_whole = lengths.into_iter().all(fits) && text.starts_with("00-") && text.len() == 55;
+    is_whole.then(|| text.into())
 }
 
 /// SHA-256 of the request without its id. Equal messages have equal bytes, because the generated

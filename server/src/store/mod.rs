@@ -11,6 +11,7 @@
 //! randomness (times and new ids are arguments), retries (after a failed write nothing is known).
 
 pub mod audit;
+pub mod chain;
 mod check;
 mod directory;
 mod ledger;

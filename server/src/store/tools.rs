@@ -567,7 +567,7 @@ mod tests {
         import(path, &mut text.as_bytes(), SECOND, START, &mut |_| {})
     }
 
-    fn contents(path: &Path) -> (Image, Vec<std::sync::Arc<phasegate_engine::event::Change>>) {
+    fn contents(path: &Path) -> (Image, Vec<Arc<phasegate_engine::event::Change>>) {
         let mut store = sled::open_existing(path).unwrap();
         let image = store.load().unwrap();
         let query = LogQuery {

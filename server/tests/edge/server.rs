@@ -3,7 +3,7 @@
 use phasegate_api::{
     rehearsal::clock_service_client::ClockServiceClient,
     v1::{
-        self, flag_service_client::FlagServiceClient,
+        self, audit_service_client::AuditServiceClient, flag_service_client::FlagServiceClient,
         pipeline_service_client::PipelineServiceClient,
         release_service_client::ReleaseServiceClient,
     },
@@ -106,6 +106,10 @@ impl Server {
 
     pub(crate) async fn flags(&self) -> FlagServiceClient<Channel> {
         FlagServiceClient::new(self.channel().await)
+    }
+
+    pub(crate) async fn audit(&self) -> AuditServiceClient<Channel> {
+        AuditServiceClient::new(self.channel().await)
     }
 
     pub(crate) async fn pipelines(&self) -> PipelineServiceClient<Channel> {

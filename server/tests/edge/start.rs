@@ -14,6 +14,7 @@ use tonic_types::StatusExt as _;
 /// Every name that health knows.
 const HEALTH_NAMES: &[&str] = &[
     "",
+    "phasegate.v1.AuditService",
     "phasegate.v1.FlagService",
     "phasegate.v1.PipelineService",
     "phasegate.v1.ReleaseService",

@@ -37,6 +37,7 @@ macro_rules! hold {
     };
 }
 
+mod audit;
 mod bakes;
 mod releases;
 mod requests;
@@ -44,6 +45,7 @@ mod store;
 mod timers;
 mod watches;
 
+pub(crate) use audit::*;
 pub(crate) use bakes::Meters;
 pub(crate) use releases::*;
 pub(crate) use requests::*;

@@ -15,7 +15,7 @@ use phasegate_engine::{
     command::Call,
     decide,
     event::{Change, Commit, changes},
-    id::FlagId,
+    id::{FlagId, Revision},
     refusal::Resource,
     time::Timestamp,
 };
@@ -32,14 +32,52 @@ fn resource(subject: &Subject) -> Resource {
     }
 }
 
+/// What an accepted call did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Effect {
+    /// This commit.
+    Committed(Revision),
+    /// Nothing: all was as asked for already, or only to be checked.
+    None,
+    /// Nothing: it was done before.
+    Repeated,
+}
+
 impl Writer {
-    /// Judges one call. Its commit, if it makes one, joins the batch.
-    pub(super) fn submit(
+    /// Judges one call and puts on record what came of it. A dry run is no act, and a repetition is
+    /// no other one.
+    pub(super) fn submit_on_record(
         &mut self,
         submission: &Submission,
         now: Timestamp,
         batch: &mut Batch,
     ) -> Result<Done, Error> {
+        let judged = self.submit(submission, now, batch);
+        if submission.mode == Mode::ValidateOnly {
+            return judged.map(|(done, _)| done);
+        }
+        let room = self.room();
+        let audit = &mut batch.notices.audit;
+        let written = audit.len();
+        match &judged {
+            Ok((_, Effect::Committed(revision))) => {
+                self.recorder.accepted(submission, Some(*revision), now, audit);
+            }
+            Ok((_, Effect::None)) => self.recorder.accepted(submission, None, now, audit),
+            Ok((_, Effect::Repeated)) => {}
+            Err(error) => self.recorder.refused_here(submission, error, now, room, audit),
+        }
+        batch.bytes += audit[written..].iter().map(|entry| entry.json.len()).sum::<usize>();
+        judged.map(|(done, _)| done)
+    }
+
+    /// Judges one call. Its commit, if it makes one, joins the batch.
+    fn submit(
+        &mut self,
+        submission: &Submission,
+        now: Timestamp,
+        batch: &mut Batch,
+    ) -> Result<(Done, Effect), Error> {
         if self.space.is_short() {
             return Err(Error::DiskFull);
         }
@@ -54,7 +92,8 @@ impl Writer {
                 return Err(Error::Refused(Refusal::NotFound(resource)));
             }
             self.published().metrics.replays.add(1);
-            return Ok(Done { state: self.state.clone(), subject, now });
+            let done = Done { state: self.state.clone(), subject, now };
+            return Ok((done, Effect::Repeated));
         }
         submission.permit.check(&self.state, &submission.call.action)?;
         let command = Command::Call(submission.call.clone());
@@ -71,6 +110,7 @@ impl Writer {
             principal: Some(submission.call.caller.principal.clone()),
             trace: submission.origin.trace.clone(),
         };
+        let before = self.state.revision();
         let state = match (judged?, submission.mode) {
             (Some((_, after)), Mode::ValidateOnly) => after,
             (None, Mode::ValidateOnly) => self.state.clone(),
@@ -89,7 +129,9 @@ impl Writer {
                 self.state.clone()
             }
         };
-        Ok(Done { state, subject, now })
+        let after = self.state.revision();
+        let effect = if after > before { Effect::Committed(after) } else { Effect::None };
+        Ok((Done { state, subject, now }, effect))
     }
 
     /// The flag that a call is about.

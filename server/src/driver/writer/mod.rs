@@ -20,6 +20,7 @@ use super::{
     outbox::{OutboxUpdate, Rows},
     pacing::Pacing,
     published::{Beside, Published, Publisher},
+    recorder::{Recorder, Room},
     reminders::Reminders,
     requests::Requests,
     trust::{Notice, Trust},
@@ -28,7 +29,7 @@ use crate::{
     clock::{Clock, Reading},
     store::{
         self, AuditQuery, LogQuery, Record, Store, Write, Writes,
-        audit::{AuditEntry, AuditHead},
+        audit::AuditEntry,
         outbox::{OutboxKey, OutboxRow, Reminder},
     },
     watch::Entry,
@@ -97,8 +98,9 @@ pub struct Writer {
     sets: Sets,
     rows: Rows,
     reminders: Reminders,
-    /// The last entry of the audit chain, those of the batch in hand among them.
-    audit: AuditHead,
+    recorder: Recorder,
+    /// Refusals of which nothing but their number is known, as far as they are on record.
+    unnoted: u64,
 }
 
 /// What one durable write brings, and who waits for it.
@@ -233,7 +235,8 @@ impl Writer {
             sets,
             rows,
             reminders,
-            audit: image.audit,
+            recorder: Recorder::new(image.store_id, image.audit, config.audit.clone()),
+            unnoted: 0,
             config,
         })
     }
@@ -280,12 +283,18 @@ impl Writer {
             match message {
                 Message::Submit { submission, reply } => {
                     batch.calls += 1;
-                    let result = self.submit(&submission, reading.wall, &mut batch);
+                    let result = self.submit_on_record(&submission, reading.wall, &mut batch);
                     batch.answers.push(Answer { reply, result });
                 }
                 Message::ReadLog { query, reply } => batch.reads.push(Read { query, reply }),
                 Message::ReadAudit { query, reply } => {
                     batch.notices.reads.push(ReadAudit { query, reply });
+                }
+                Message::Note { call } => {
+                    batch.calls += 1;
+                    let room = self.room();
+                    let audit = &mut batch.notices.audit;
+                    self.recorder.refused(*call, reading.wall, room, audit);
                 }
                 Message::Settle { updates, reply } => {
                     batch.calls += 1;
@@ -309,6 +318,7 @@ impl Writer {
         }
         self.fire_due(reading.wall, &mut batch);
         self.remind(reading.wall, &mut batch);
+        self.close_the_record(turn, reading.wall, &mut batch);
         self.finish(batch)?;
         self.clean(reading)?;
         Ok(turn)
@@ -340,7 +350,7 @@ impl Writer {
             let metrics = &self.published().metrics;
             metrics.commit_micros.record_micros(self.clock.read().monotonic.saturating_sub(begun));
             if !notices.audit.is_empty() {
-                self.publisher.publish_audit(self.audit);
+                self.publisher.publish_audit(self.recorder.head());
             }
             if !notices.outbox.is_empty() {
                 self.publisher.publish_outbox(self.rows.snapshot());
@@ -368,6 +378,25 @@ impl Writer {
             let _ = reply.send(Ok(self.store.audit(&query)?));
         }
         Ok(())
+    }
+
+    /// Writes what was counted, when it is time to.
+    fn close_the_record(&mut self, turn: Turn, now: Timestamp, batch: &mut Batch) {
+        let unnoted = self.published().metrics.refusals_unnoted.get();
+        self.recorder.uncounted(unnoted - self.unnoted, now);
+        self.unnoted = unnoted;
+        if self.space.is_short() {
+            return;
+        }
+        match turn {
+            Turn::GoOn => self.recorder.close_windows(now, &mut batch.notices.audit),
+            Turn::Stop => self.recorder.close_all(now, &mut batch.notices.audit),
+        }
+    }
+
+    /// Whether refusals may be written.
+    fn room(&self) -> Room {
+        if self.space.is_short() { Room::None } else { Room::Enough }
     }
 
     /// Takes in what became of notifications.

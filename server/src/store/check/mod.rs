@@ -567,6 +567,9 @@ fn check_log_index<T: Tree>(tree: &T, notes: &mut impl Notes) -> Result<(), Erro
     Ok(())
 }
 
+/// What is said of an end of the audit chain that is not there.
+const CHAIN_ENDS: &str = "is missing: the audit chain ends before it";
+
 /// Whether the audit chain ends where it should, with a whole entry.
 fn check_audit_end<T: Tree>(
     tree: &T,
@@ -588,7 +591,7 @@ fn check_audit_end<T: Tree>(
     }
     let key = Key::Audit(head.sequence);
     let Some(last) = stored::<_, StoredAudit>(tree, &key)? else {
-        return notes.at(&key, "is missing: the audit chain ends before it");
+        return notes.at(&key, CHAIN_ENDS);
     };
     match last.entry(head.sequence) {
         Ok(_) => Ok(()),
@@ -626,7 +629,7 @@ fn check_audit<T: Tree>(tree: &T, head: AuditHead, notes: &mut impl Notes) -> Re
         }
     })?;
     if expected <= head.sequence {
-        notes.at(&Key::Audit(expected), "is missing, and all after it")?;
+        notes.at(&Key::Audit(expected), CHAIN_ENDS)?;
     }
     Ok(count)
 }

@@ -249,11 +249,11 @@ fn a_store_of_another_format_is_not_read() {
     memory::open(&disk, STORE).unwrap();
     disk.tamper(|map| {
         let format = map.get_mut(&Key::Format.bytes()).unwrap();
-        let one = format.iter().position(|byte| *byte == 1).unwrap();
-        format[one] = 2;
+        let two = format.iter().position(|byte| *byte == 2).unwrap();
+        format[two] = 3;
     });
     let opened = memory::open(&disk, STORE);
-    assert!(matches!(opened, Err(Error::Format { found: 2, ours: 1 })));
+    assert!(matches!(opened, Err(Error::Format { found: 3, ours: 2 })));
 }
 
 #[test]
