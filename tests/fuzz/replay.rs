@@ -125,4 +125,4 @@ macro_rules! targets {
     };
 }
 
-targets!(requests, tokens, records, exports, documents, answers, pages);
+targets!(requests, tokens, records, exports, documents, answers, pages, credentials);

@@ -13,6 +13,7 @@ mod server;
 mod world;
 
 pub mod answers;
+pub mod credentials;
 pub mod documents;
 pub mod exports;
 pub mod pages;
@@ -46,4 +47,5 @@ pub const TARGETS: &[Target] = &[
     Target { name: "documents", run: documents::run, seeds: documents::seeds },
     Target { name: "answers", run: answers::run, seeds: answers::seeds },
     Target { name: "pages", run: pages::run, seeds: pages::seeds },
+    Target { name: "credentials", run: credentials::run, seeds: credentials::seeds },
 ];
