@@ -74,7 +74,7 @@ impl Door {
     /// Puts the caller's identity into the extensions, or says no. What the metadata says of the caller
     /// is taken away unless it is what is believed.
     fn identify<B>(&self, request: &mut Request<B>) -> Result<(), Status> {
-        let certificate = request.extensions().get::<Arc<ClientCertificate>>().map(AsRef::as_ref);
+        let certificate = request.extensions().get::<ClientCertificate>();
         let credentials = Credentials { headers: request.headers(), certificate };
         let found = self.authenticate.authenticate(&credentials);
         let identity = match found {
@@ -144,13 +144,12 @@ pub(super) async fn keep(
     (StatusCode::UNAUTHORIZED, json, bearer, body).into_response()
 }
 
-/// Puts what is known of the connection into the extensions one by one; the certificate is an
-/// `Arc<ClientCertificate>` there.
+/// Puts what is known of the connection into the extensions one by one.
 fn unpack(request: &mut Request<Body>) {
     let Some(peer) = request.extensions_mut().remove::<Peer>() else { return };
     request.extensions_mut().insert(peer.tcp);
     if let Some(certificate) = peer.certificate {
-        request.extensions_mut().insert(certificate);
+        request.extensions_mut().insert(ClientCertificate::clone(&certificate));
     }
 }
 

@@ -70,13 +70,12 @@ fn identify(guard: &Guard, request: &mut Request) -> Result<(), Box<Response>> {
     if is_open(&path) {
         return Ok(());
     }
-    let id = guard.jar().session(request.headers());
-    if let Some(session) = id.and_then(|id| guard.sessions.find(&id, &guard.authenticator)) {
+    if let Some(session) = guard.session(request.headers()) {
         request.extensions_mut().insert(session.identity.clone());
         request.extensions_mut().insert::<Arc<Session>>(session);
         return Ok(());
     }
-    let certificate = request.extensions().get::<Arc<ClientCertificate>>().map(AsRef::as_ref);
+    let certificate = request.extensions().get::<ClientCertificate>();
     let credentials = Credentials { headers: request.headers(), certificate };
     match guard.authenticator.authenticate(&credentials) {
         Ok(Some(identity)) => {

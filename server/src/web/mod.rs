@@ -46,7 +46,11 @@ mod viewer;
 mod why;
 mod words;
 
-use crate::{access::identity::Authenticator, delivery::Delivery, grpc::Api};
+use crate::{
+    access::identity::{Authenticate, Authenticator, Credentials, Identity, Unauthenticated},
+    delivery::Delivery,
+    grpc::Api,
+};
 use axum::{
     Router,
     extract::DefaultBodyLimit,
@@ -54,10 +58,11 @@ use axum::{
     response::Redirect,
     routing::{get, post},
 };
+use http::HeaderMap;
 use login::Jar;
-use session::Sessions;
+use session::{Session, Sessions};
 use std::sync::Arc;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 
 /// Streams of live pages at a time. Each costs a render at every commit, a few times a second at
 /// most.
@@ -85,11 +90,34 @@ struct Guard {
 }
 
 impl Guard {
+    /// The session of a browser, if it has one.
+    fn session(&self, headers: &HeaderMap) -> Option<Arc<Session>> {
+        let id = self.jar().session(headers)?;
+        self.sessions.find(&id, &self.authenticator)
+    }
+
     /// Which cookies browsers are to hold. A proxy may do the TLS.
     fn jar(&self) -> Jar {
         let by_proxy =
             || self.authenticator.public_urls().iter().any(|url| url.starts_with("https://"));
         if self.scheme == Scheme::Https || by_proxy() { Jar::Host } else { Jar::Plain }
+    }
+}
+
+/// Who calls a page: a session is as good as the credential that it began with.
+impl Authenticate for Guard {
+    fn authenticate(
+        &self,
+        credentials: &Credentials<'_>,
+    ) -> Result<Option<Identity>, Unauthenticated> {
+        match self.session(credentials.headers) {
+            Some(session) => Ok(Some(session.identity.clone())),
+            None => self.authenticator.authenticate(credentials),
+        }
+    }
+
+    fn generation(&self) -> watch::Receiver<u64> {
+        self.authenticator.generation()
     }
 }
 
@@ -114,6 +142,13 @@ impl Site {
     pub fn with_login(mut self, authenticator: Arc<Authenticator>, scheme: Scheme) -> Self {
         self.guard = Some(Guard { authenticator, sessions: Sessions::default(), scheme });
         self
+    }
+
+    /// Who calls a page, if callers are authenticated: by a session too. Not for anything but pages, whose
+    /// door keeps other sites from acting with a session.
+    pub fn callers(&self) -> Option<Arc<dyn Authenticate>> {
+        let guard = self.guard.clone()?;
+        Some(Arc::new(guard))
     }
 
     /// The names that the page answers to: those that were named, and those that issuers lead back to.
