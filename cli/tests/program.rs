@@ -332,9 +332,4 @@ fn a_network_is_not_served_unless_it_is_guarded_or_said_in_full() {
     assert!(said.contains("--insecure-allow-plaintext-unauthenticated"), "{said}");
     assert_eq!(code(&serve(&["--tls-cert", "none.pem", "--tls-key", "none.key"])), 78);
     assert_eq!(code(&serve(&["--authentication", "none.yaml"])), 78);
-    let said = "--insecure-allow-plaintext-unauthenticated";
-    let server = Server::start_at("0.0.0.0:0", ["--memory", said]);
-    let port = server.address.rsplit(':').next().unwrap();
-    let address = format!("http://127.0.0.1:{port}");
-    assert_eq!(code(&server.run(&["list", "flags", "--address", &address])), 0);
 }
