@@ -11,7 +11,7 @@ use crate::{
 use clap_complete::engine::CompletionCandidate;
 use phasegate_api::v1;
 use phasegate_client::{Client, Error, Retry};
-use std::{future::Future, time::Duration};
+use std::{future::Future, path::PathBuf, time::Duration};
 
 /// Shells ask with this variable set; `phasegate completions` writes it into their scripts.
 pub(crate) const VARIABLE: &str = "PHASEGATE_COMPLETE";
@@ -134,7 +134,11 @@ fn connection(words: &[String]) -> Connection {
         context: value("--context"),
         address: value("--address"),
         principal: value("--as"),
-        groups: None,
+        ca: value("--ca").map(PathBuf::from),
+        token_file: value("--token-file").map(PathBuf::from),
+        cert: value("--cert").map(PathBuf::from),
+        key: value("--key").map(PathBuf::from),
+        ..Connection::default()
     }
 }
 

@@ -375,3 +375,59 @@ fn the_audit_chain_is_exported_and_checked_without_a_server() {
     let checked = Command::new("bash").args(["-c", script, "check", path]).status().unwrap();
     assert!(checked.success());
 }
+
+/// Writes a file that nobody else can read.
+fn secret(folder: &tempfile::TempDir, name: &str, text: &str) -> PathBuf {
+    use std::os::unix::fs::PermissionsExt as _;
+    let path = folder.path().join(name);
+    std::fs::write(&path, text).unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+    path
+}
+
+#[test]
+fn a_token_that_the_program_made_lets_in_who_has_it_and_nobody_else() {
+    let new = ["token", "new", "deploy", "--groups", "ci,ops"];
+    let made = Command::new(PROGRAM).args(new).output().unwrap();
+    assert_eq!(code(&made), 0);
+    let (token, entry) = (text(&made.stdout), text(&made.stderr));
+    assert!(token.starts_with("pgt_") && !entry.contains(token.trim()), "{entry}");
+    let folder = tempfile::tempdir().unwrap();
+    let file = secret(&folder, "authentication.yaml", &entry);
+    let server = Server::start(["--memory", "--authentication", file.to_str().unwrap()]);
+
+    let refused = server.run(&["list", "flags"]);
+    let said = text(&refused.stderr);
+    assert!(
+        code(&refused) == 1 && said.contains("next: ") && said.contains("--token-file"),
+        "{said}"
+    );
+    let mut list = server.command(PROGRAM);
+    let listed =
+        list.args(["list", "flags"]).env("PHASEGATE_TOKEN", token.trim()).output().unwrap();
+    assert_eq!((code(&listed), text(&listed.stdout)), (0, "no flags\n".to_owned()));
+    let file = secret(&folder, "token", &token);
+    let by_file = ["list", "flags", "--token-file", file.to_str().unwrap()];
+    assert_eq!(code(&server.run(&by_file)), 0);
+    let wrong = secret(&folder, "wrong", "pgt_wrong");
+    assert_eq!(code(&server.run(&["list", "flags", "--token-file", wrong.to_str().unwrap()])), 1);
+    // Not where others can read along, and not from a file that is not there.
+    let elsewhere = ["--address", "http://gate.example", "--token-file", file.to_str().unwrap()];
+    let refused = server.run(&[&["list", "flags"][..], &elsewhere].concat());
+    assert!(code(&refused) == 64 && text(&refused.stderr).contains("https"), "{refused:?}");
+}
+
+#[test]
+fn a_network_is_not_served_unless_it_is_guarded_or_said_in_full() {
+    let serve = |arguments: &[&str]| {
+        let mut command = Command::new(PROGRAM);
+        command.args(["serve", "--memory", "--listen", "0.0.0.0:0"]).args(arguments);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).output().unwrap()
+    };
+    let refused = serve(&[]);
+    let said = text(&refused.stderr);
+    assert_eq!(code(&refused), 78, "{said}");
+    assert!(said.contains("--insecure-allow-plaintext-unauthenticated"), "{said}");
+    assert_eq!(code(&serve(&["--tls-cert", "none.pem", "--tls-key", "none.key"])), 78);
+    assert_eq!(code(&serve(&["--authentication", "none.yaml"])), 78);
+}

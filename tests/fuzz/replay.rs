@@ -125,4 +125,6 @@ macro_rules! targets {
     };
 }
 
-targets!(requests, tokens, records, exports, documents, answers, pages, chain);
+targets!(
+    requests, tokens, records, exports, documents, answers, pages, chain, credentials
+);

@@ -72,10 +72,7 @@ fn admit(site: &Site, request: &mut Request) -> Result<(), Box<Response>> {
     }
     let access = site.api.access();
     let (guard, headers) = (site.guard.as_ref(), request.headers());
-    let session = guard.and_then(|guard| {
-        let id = guard.jar().session(headers)?;
-        guard.sessions.find(&id, &guard.authenticator)
-    });
+    let session = guard.and_then(|guard| guard.session(headers));
     let extensions = request.extensions();
     let asked = Asked {
         method: row,

@@ -49,7 +49,11 @@ mod viewer;
 mod why;
 mod words;
 
-use crate::{access::identity::Authenticator, delivery::Delivery, grpc::Api};
+use crate::{
+    access::identity::Authenticator,
+    delivery::Delivery,
+    grpc::Api,
+};
 use axum::{
     Router,
     extract::DefaultBodyLimit,
@@ -57,8 +61,9 @@ use axum::{
     response::Redirect,
     routing::{get, post},
 };
+use http::HeaderMap;
 use login::Jar;
-use session::Sessions;
+use session::{Session, Sessions};
 use std::sync::Arc;
 use tokio::sync::Semaphore;
 
@@ -93,6 +98,12 @@ struct Guard {
 }
 
 impl Guard {
+    /// The session of a browser, if it has one.
+    fn session(&self, headers: &HeaderMap) -> Option<Arc<Session>> {
+        let id = self.jar().session(headers)?;
+        self.sessions.find(&id, &self.authenticator)
+    }
+
     /// Which cookies browsers are to hold. A proxy may do the TLS.
     fn jar(&self) -> Jar {
         let by_proxy =

@@ -14,6 +14,7 @@ mod world;
 
 pub mod answers;
 pub mod chain;
+pub mod credentials;
 pub mod documents;
 pub mod exports;
 pub mod pages;
@@ -48,4 +49,5 @@ pub const TARGETS: &[Target] = &[
     Target { name: "answers", run: answers::run, seeds: answers::seeds },
     Target { name: "pages", run: pages::run, seeds: pages::seeds },
     Target { name: "chain", run: chain::run, seeds: chain::seeds },
+    Target { name: "credentials", run: credentials::run, seeds: credentials::seeds },
 ];

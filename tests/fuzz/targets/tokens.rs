@@ -22,7 +22,7 @@ use phasegate_server::grpc::{caller, timeout};
 use prost::Message;
 use std::{collections::BTreeSet, pin::pin};
 use tonic::{
-    Code, Status,
+    Code, Extensions, Status,
     metadata::{MetadataKey, MetadataMap, MetadataValue},
 };
 
@@ -389,7 +389,7 @@ fn metadata(input: &mut Input<'_>) {
         };
         metadata.append(MetadataKey::from_static(key), value);
     }
-    match caller::caller(&metadata) {
+    match caller::caller(&Extensions::new(), &metadata) {
         Ok(caller) => {
             assert!((1..=256).contains(&caller.principal.as_str().len()));
             assert!(caller.groups.len() <= 100);

@@ -185,6 +185,7 @@ pub(super) fn verify(
     })
 }
 
+#[expect(clippy::wildcard_enum_match_arm, reason = "all others are about a form that is wrong")]
 fn translated(error: &ErrorKind) -> Unauthenticated {
     match error {
         ErrorKind::InvalidSignature => Unauthenticated::BadSignature,

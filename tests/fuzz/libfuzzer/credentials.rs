@@ -1,0 +1,5 @@
+//! The target `credentials`.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| fuzz_targets::credentials::run(input));
