@@ -40,6 +40,7 @@ mod pipelines;
 mod refused;
 mod release;
 mod releases;
+mod sight;
 mod time;
 mod trigger;
 mod viewer;
@@ -76,13 +77,20 @@ pub struct Site {
     /// Names that the page answers to besides loopback ones.
     hosts: Arc<[String]>,
     streams: Arc<Semaphore>,
+    sights: sight::Sights,
 }
 
 impl Site {
     /// A site over an API, which may not be open yet, and over what applications have of it.
     pub fn new(delivery: Delivery, hosts: &[String]) -> Self {
         let streams = Arc::new(Semaphore::new(STREAMS_MAX));
-        Self { api: delivery.api().clone(), delivery, hosts: hosts.into(), streams }
+        Self {
+            api: delivery.api().clone(),
+            delivery,
+            hosts: hosts.into(),
+            streams,
+            sights: Default::default(),
+        }
     }
 
     /// All pages.
