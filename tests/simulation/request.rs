@@ -14,7 +14,7 @@ use phasegate_engine::{
     time::{Span, Timestamp},
 };
 use phasegate_server::driver::{Anything, Mode, Origin, Submission};
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 pub(crate) fn release_id(number: usize) -> ReleaseId {
     format!("r{number}").parse().expect("it is an id")

@@ -133,3 +133,159 @@ fn left(until: SystemTime) -> Duration {
     let now = u64::try_from(SystemClock.now().as_millis()).unwrap_or_default();
     since_epoch.saturating_sub(Duration::from_millis(now))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::access::{
+        Access, Permission, Policy,
+        identity::{Identity, Kind, Unauthenticated, Vouched},
+    };
+    use phasegate_engine::id::Principal;
+    use std::sync::Mutex;
+    use tokio::task::JoinHandle;
+
+    /// Vouches for one identity, as long as there is one.
+    #[derive(Debug)]
+    struct One {
+        identity: Mutex<Option<Identity>>,
+        generation: watch::Sender<u64>,
+    }
+
+    impl Authenticate for One {
+        fn authenticate(
+            &self,
+            _credentials: &Credentials<'_>,
+        ) -> Result<Option<Identity>, Unauthenticated> {
+            self.identity.lock().unwrap().clone().map(Some).ok_or(Unauthenticated::Invalid)
+        }
+
+        fn generation(&self) -> watch::Receiver<u64> {
+            self.generation.subscribe()
+        }
+    }
+
+    /// How long from now by the clock of the system.
+    fn in_time(left: Duration) -> SystemTime {
+        let now = u64::try_from(SystemClock.now().as_millis()).unwrap();
+        SystemTime::UNIX_EPOCH + Duration::from_millis(now) + left
+    }
+
+    struct World {
+        who: Arc<One>,
+        policies: Policies,
+        grants: Grants,
+        over: JoinHandle<(Refusal, Duration)>,
+    }
+
+    fn policy(permissions: &str) -> Policy {
+        Policy::parse(&format!("bindings: [{{everyone: true, permissions: [{permissions}]}}]"))
+            .unwrap()
+    }
+
+    /// A stream that needs `read`, of somebody whose credential ends then.
+    async fn stream(until: Option<SystemTime>) -> World {
+        let identity = Identity {
+            principal: Principal::new("ann"),
+            name: None,
+            groups: Vec::new(),
+            kind: Kind::Person,
+            until,
+            vouched: Vouched::Jwt,
+        };
+        let generation = watch::Sender::new(0);
+        let who = Arc::new(One { identity: Mutex::new(Some(identity)), generation });
+        let policies = Policies::fixed(policy("read, pause"));
+        let access = Access::guarded(Arc::clone(&who) as Arc<dyn Authenticate>, policies.clone());
+        let headers = HeaderMap::new();
+        let asked = Asked {
+            method: "watch",
+            rule: Some(Rule::Needs(Permission::Read)),
+            headers: &headers,
+            certificate: None,
+            peer: None,
+        };
+        let grants = access.admit(&asked).unwrap().unwrap();
+        let lease = access.lease(&asked, &grants).unwrap();
+        let began = Instant::now();
+        let over = tokio::spawn(async move { (lease.over().await, began.elapsed()) });
+        // The stream is there before anything happens to it.
+        tokio::task::yield_now().await;
+        World { who, policies, grants, over }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stream_ends_with_its_credential() {
+        let world = stream(Some(in_time(Duration::from_secs(100)))).await;
+        let (refusal, after) = world.over.await.unwrap();
+        assert_eq!(refusal, Refusal::Ended);
+        assert!((99..=100).contains(&after.as_secs()), "{after:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stream_of_a_credential_without_an_end_goes_on() {
+        let world = stream(None).await;
+        tokio::time::advance(Duration::from_secs(86_400)).await;
+        assert!(!world.over.is_finished());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stream_ends_at_once_when_the_credential_is_revoked() {
+        let world = stream(None).await;
+        world.who.identity.lock().unwrap().take();
+        world.who.generation.send_modify(|generation| *generation += 1);
+        let (refusal, after) = world.over.await.unwrap();
+        assert!(matches!(refusal, Refusal::BadCredential(_)) && after.is_zero(), "{after:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stream_looks_again_though_nobody_says_that_anything_changed() {
+        let world = stream(None).await;
+        world.who.identity.lock().unwrap().take();
+        let (refusal, after) = world.over.await.unwrap();
+        assert!(
+            refusal.is_about_who() && after <= LOOK_AGAIN + Duration::from_secs(1),
+            "{after:?}"
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stream_keeps_its_grants_up_to_date_and_ends_with_the_permission() {
+        let world = stream(None).await;
+        assert!(world.grants.somewhere(Permission::Pause));
+        world.policies.replace(policy("read"));
+        tokio::task::yield_now().await;
+        assert!(!world.grants.somewhere(Permission::Pause) && !world.over.is_finished());
+        world.policies.replace(policy("approve"));
+        let (refusal, after) = world.over.await.unwrap();
+        assert_eq!((refusal, after), (Refusal::Missing(Permission::Read), Duration::ZERO));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_credential_of_somebody_else_is_not_the_same_stream() {
+        let world = stream(None).await;
+        if let Some(identity) = &mut *world.who.identity.lock().unwrap() {
+            identity.principal = Principal::new("bob");
+        }
+        world.who.generation.send_modify(|generation| *generation += 1);
+        assert_eq!(world.over.await.unwrap().0, Refusal::Ended);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_lease_shows_no_credential() {
+        let access = Access::guarded(
+            Arc::new(One {
+                identity: Mutex::new(Some(stream(None).await.grants.identity().clone())),
+                generation: watch::Sender::new(0),
+            }),
+            Policies::fixed(policy("read")),
+        );
+        let mut headers = HeaderMap::new();
+        headers.insert("authorization", "Bearer hunter2".parse().unwrap());
+        let rule = Some(Rule::Known);
+        let asked = Asked { method: "x", rule, headers: &headers, certificate: None, peer: None };
+        let grants = access.admit(&asked).unwrap().unwrap();
+        let lease = access.lease(&asked, &grants).unwrap();
+        assert!(!format!("{lease:?} {grants:?}").contains("hunter2"));
+    }
+}

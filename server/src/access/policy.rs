@@ -333,6 +333,15 @@ bindings:
     }
 
     #[test]
+    fn the_example_is_a_policy() {
+        let text = include_str!("../../../examples/access/policy.yaml");
+        let lead = allowed(text, "ann", &["payments-leads"]);
+        assert!(lead.may(Permission::Approve, Some(&labels(&[("team", "payments")]))));
+        assert!(!lead.may(Permission::Approve, Some(&labels(&[("team", "web")]))));
+        assert!(allowed(text, "token:checkout-service", &[]).everywhere(Permission::Evaluate));
+    }
+
+    #[test]
     fn a_scoped_role_has_nothing_of_the_server() {
         let text = "bindings: [{everyone: true, roles: [admin], flags: {labels: {team: a}}}]";
         let ann = allowed(text, "ann", &[]);

@@ -43,6 +43,7 @@ mod refused;
 mod release;
 mod releases;
 mod session;
+mod sight;
 mod time;
 mod trigger;
 mod viewer;
@@ -87,6 +88,7 @@ pub struct Site {
     hosts: Arc<[String]>,
     streams: Arc<Semaphore>,
     guard: Option<Guard>,
+    sights: sight::Sights,
 }
 
 /// What stands before the pages when callers are authenticated.
@@ -125,7 +127,14 @@ impl Site {
     /// A site over an API, which may not be open yet, and over what applications have of it.
     pub fn new(delivery: Delivery, hosts: &[String]) -> Self {
         let streams = Arc::new(Semaphore::new(STREAMS_MAX));
-        Self { api: delivery.api().clone(), delivery, hosts: hosts.into(), streams, guard: None }
+        Self {
+            api: delivery.api().clone(),
+            delivery,
+            hosts: hosts.into(),
+            streams,
+            guard: None,
+            sights: sight::Sights::default(),
+        }
     }
 
     /// With a login before every page.

@@ -38,7 +38,7 @@ impl Moment {
     pub(super) fn now(site: &Site, viewer: Viewer) -> Result<Self, Status> {
         let driver = site.api.driver()?.clone();
         let (now, bucketing) = (driver.now(), site.api.bucketing());
-        let state = viewer.seen(driver.state());
+        let state = viewer.seen(site, driver.state());
         let applications = site.delivery.following();
         Ok(Self { state, now, viewer, driver, bucketing, applications })
     }

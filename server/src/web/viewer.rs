@@ -153,9 +153,9 @@ impl Viewer {
     }
 
     /// Of a state, what they see.
-    pub(super) fn seen(&self, state: engine::State) -> engine::State {
+    pub(super) fn seen(&self, site: &Site, state: engine::State) -> engine::State {
         match &self.grants {
-            Some(grants) => grants.seen(&state),
+            Some(grants) => site.sights.of(grants, state),
             None => state,
         }
     }

@@ -1,6 +1,7 @@
 //! The edge over a real socket: what a client sees of starting, calling, failing, watching and
 //! stopping. What the calls do to flags and releases is tested elsewhere.
 
+mod access;
 mod audit;
 mod authority;
 mod browser;
