@@ -13,8 +13,8 @@ mod exit;
 mod front;
 mod gate;
 mod incoming;
+mod places;
 mod record;
-mod running;
 mod security;
 mod shares;
 mod tls;
@@ -38,8 +38,8 @@ use crate::{
     web::{Scheme, Site},
 };
 use front::Front;
+use places::Places;
 use record::Record;
-use running::Running;
 use security::{Security, Watched};
 use std::{future::Future, io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 use tokio::{
@@ -185,7 +185,7 @@ impl App {
                 self.access,
                 delivery.add_to(api.routes(offer, &health)).prepare(),
                 delivery.http().merge(site.routes()),
-                Running::new(
+                Places::new(
                     self.config.edge.running_max,
                     self.config.edge.running_per_principal_max,
                 ),

@@ -125,6 +125,4 @@ macro_rules! targets {
     };
 }
 
-targets!(
-    requests, tokens, records, exports, documents, answers, pages, chain, credentials
-);
+targets!(requests, tokens, records, exports, documents, answers, pages, chain, credentials);

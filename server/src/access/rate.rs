@@ -23,7 +23,7 @@ const FORGET_EVERY: u32 = 10_000;
 
 /// What is counted together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Load {
+pub(super) enum Load {
     /// Calls of people and tools.
     Control,
     /// Answers for applications, which ask far more often.
@@ -56,7 +56,7 @@ type Limiter<C> = RateLimiter<
 
 /// The buckets of everybody.
 #[derive(Debug)]
-pub struct Buckets<C: Clock = DefaultClock> {
+pub(super) struct Buckets<C: Clock + Clone = DefaultClock> {
     control: Limiter<C>,
     evaluation: Limiter<C>,
     clock: C,
@@ -65,12 +65,12 @@ pub struct Buckets<C: Clock = DefaultClock> {
 
 impl Buckets {
     /// Full ones.
-    pub fn new(rates: Rates) -> Self {
+    pub(super) fn new(rates: Rates) -> Self {
         Self::with_clock(rates, DefaultClock::default())
     }
 }
 
-impl<C: Clock> Buckets<C> {
+impl<C: Clock + Clone> Buckets<C> {
     fn with_clock(rates: Rates, clock: C) -> Self {
         let limiter = |rate: NonZeroU32| {
             let quota = Quota::per_second(rate).allow_burst(rate.saturating_mul(BURST));
@@ -85,7 +85,7 @@ impl<C: Clock> Buckets<C> {
     }
 
     /// Takes one call out of a bucket; if it is empty, says when there will be another.
-    pub fn take(&self, principal: &Principal, load: Load) -> Result<(), Duration> {
+    pub(super) fn take(&self, principal: &Principal, load: Load) -> Result<(), Duration> {
         let limiter = match load {
             Load::Control => &self.control,
             Load::Evaluation => &self.evaluation,

@@ -44,7 +44,11 @@ pub const METHODS: &[(&str, Rule, Length)] = &[
     ("/phasegate.v1.NotificationService/ListSinks", NeedsEverywhere(P::Administer), Short),
     ("/phasegate.v1.NotificationService/ListDeadLetters", NeedsEverywhere(P::Administer), Short),
     ("/phasegate.v1.NotificationService/ReplayDeadLetters", NeedsEverywhere(P::Administer), Short),
-    ("/phasegate.v1.NotificationService/SendTestNotification", NeedsEverywhere(P::Administer), Short),
+    (
+        "/phasegate.v1.NotificationService/SendTestNotification",
+        NeedsEverywhere(P::Administer),
+        Short,
+    ),
     ("/phasegate.v1.FlagService/CreateFlag", Needs(P::ManageFlags), Short),
     ("/phasegate.v1.FlagService/GetFlag", Needs(P::Read), Short),
     ("/phasegate.v1.FlagService/ListFlags", Needs(P::Read), Short),

@@ -7,7 +7,7 @@
 use super::{
     gate::{enter, watched, watched_page},
     incoming::Peer,
-    running::Running,
+    places::Places,
 };
 use crate::{
     access::{Access, Grants, table},
@@ -42,14 +42,14 @@ pub(super) struct Front {
     routes: Routes,
     pages: Router,
     /// A stream gives its place back with its first headers: what streams cost is bounded by their slots.
-    running: Running,
+    places: Places,
 }
 
 impl Front {
     /// With who may do what, with what is gRPC, with everything else, and with how many requests are
     /// looked at at a time.
-    pub(super) fn new(access: Access, routes: Routes, pages: Router, running: Running) -> Self {
-        Self { access, routes, pages, running }
+    pub(super) fn new(access: Access, routes: Routes, pages: Router, places: Places) -> Self {
+        Self { access, routes, pages, places }
     }
 }
 
@@ -91,7 +91,7 @@ impl Front {
             None
         } else {
             let principal = request.extensions().get::<Grants>().map(|g| &g.identity().principal);
-            let Some(place) = self.running.enter(principal) else {
+            let Some(place) = self.places.enter(principal) else {
                 return refuse(grpc::status::overloaded());
             };
             Some(place)
@@ -131,7 +131,7 @@ impl Front {
             None
         };
         let principal = request.extensions().get::<Grants>().map(|g| &g.identity().principal);
-        let Some(place) = self.running.enter(principal) else {
+        let Some(place) = self.places.enter(principal) else {
             let text = "The server has its hands full. Try again in a second.\n";
             return Box::pin(async move { plain(StatusCode::SERVICE_UNAVAILABLE, text) });
         };
@@ -141,7 +141,9 @@ impl Front {
             drop(place);
             let answer = match answer {
                 Ok(answer) => answer?.map(Body::new),
-                Err(_) => return plain(StatusCode::REQUEST_TIMEOUT, "The request took too long.\n"),
+                Err(_) => {
+                    return plain(StatusCode::REQUEST_TIMEOUT, "The request took too long.\n");
+                }
             };
             Ok(match over {
                 Some(over) => watched_page(answer, over),
@@ -209,7 +211,7 @@ mod tests {
 
     /// With one place.
     fn front(routes: Router, pages: Router) -> Front {
-        Front::new(Access::open(), Routes::from(routes), pages, Running::new(1, 1))
+        Front::new(Access::open(), Routes::from(routes), pages, Places::new(1, 1))
     }
 
     #[tokio::test]

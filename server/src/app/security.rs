@@ -3,7 +3,7 @@
 
 use super::{Error, tls};
 use crate::{
-    access::identity::{Authenticate, Authenticator, Trusting, file, fingerprint},
+    access::identity::{Authenticator, file, fingerprint},
     clock::SystemClock,
     config::{self, Config, Invalid},
 };
@@ -50,9 +50,7 @@ impl From<Refused> for Error {
 }
 
 impl Files {
-    fn read(
-        &self,
-    ) -> Result<(Option<file::Settings>, Option<tokio_rustls::rustls::ServerConfig>), Refused> {
+    fn read(&self) -> Result<(Option<file::Settings>, Option<rustls::ServerConfig>), Refused> {
         let settings = self.authentication.as_deref().map(file::load).transpose()?;
         let clients = settings.as_ref().and_then(file::Settings::client_authorities);
         let tls = match &self.tls {
@@ -92,14 +90,6 @@ impl Security {
         seen.extend(before);
         let watched = Watched { seen, named, every: config.reload_every };
         Ok((Self { files, authenticator, tls }, watched))
-    }
-
-    /// Who tells who calls.
-    pub(super) fn authenticate(&self) -> Arc<dyn Authenticate> {
-        match &self.authenticator {
-            Some(authenticator) => Arc::clone(authenticator) as Arc<dyn Authenticate>,
-            None => Arc::new(Trusting::new()),
-        }
     }
 
     /// Reads everything again: all of it holds from here on, or nothing does.

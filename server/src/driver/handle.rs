@@ -116,6 +116,7 @@ impl Error {
     pub fn reason(&self) -> &'static str {
         match self {
             Self::Refused(refusal) => refusal.reason(),
+            Self::Forbidden { .. } => "PERMISSION_MISSING",
             Self::RequestIdReused => "REQUEST_ID_REUSED",
             Self::DiskFull => "STORE_READ_ONLY",
             Self::FlagSetTooLarge { .. } => "FLAG_SET_TOO_LARGE",

@@ -53,7 +53,7 @@ pub use message::Message;
 pub use metrics::{Counter, Distribution, Gauge, Metrics};
 pub use notify::{NoRoutes, Route};
 pub use outbox::{OUTBOX_FULL, Outbox, OutboxUpdate};
-pub use phasegate_engine::id::SinkId;
 pub use permit::{Anything, Permit};
+pub use phasegate_engine::id::SinkId;
 pub use service::{Driver, Failure, assemble};
 pub use writer::{BATCH_CALLS_MAX, OpenError, StoreFailed, Turn, Writer};

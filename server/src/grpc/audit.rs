@@ -45,7 +45,7 @@ impl AuditService for Api {
         request: Request<ListAuditEntriesRequest>,
     ) -> Result<Response<ListAuditEntriesResponse>, Status> {
         let driver = self.driver()?;
-        let caller = caller(request.metadata());
+        let caller = self.grants(request.metadata(), request.extensions());
         let list = convert::list_audit_entries(request.into_inner());
         let (_, list) = status::both(caller, list)?;
         list_entries(driver, &list).await.map(Response::new)
@@ -56,7 +56,7 @@ impl AuditService for Api {
         request: Request<WatchAuditEntriesRequest>,
     ) -> Result<Response<Self::WatchAuditEntriesStream>, Status> {
         let driver = self.driver()?.clone();
-        let caller = caller(request.metadata());
+        let caller = self.grants(request.metadata(), request.extensions());
         let asked = convert::watch_audit_entries(request.into_inner());
         let (_, asked) = status::both(caller, asked)?;
         let store_id = driver.store_id().to_string();

@@ -155,6 +155,11 @@ impl Api {
         Self { access, ..self }
     }
 
+    /// Who may do what.
+    pub(crate) fn access(&self) -> &Access {
+        &self.access
+    }
+
     /// Recovery is over: calls are answered from here on.
     pub fn open(&self, driver: Handle, watches: Watches<Handle>) {
         // Only the first call counts, and there is one.

@@ -215,9 +215,7 @@ pub(super) fn both<C, T>(
 pub fn denied(refusal: access::Refusal) -> Status {
     let message = refusal.to_string();
     match refusal {
-        access::Refusal::NoCredential
-        | access::Refusal::BadCredential
-        | access::Refusal::Ended => {
+        access::Refusal::NoCredential | access::Refusal::BadCredential | access::Refusal::Ended => {
             Answer::new(ErrorReason::Unauthenticated, message).into_status()
         }
         access::Refusal::Malformed(wrong) => invalid(violations(wrong)),

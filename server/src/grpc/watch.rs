@@ -32,7 +32,7 @@ use std::{
     task::{Context, Poll},
 };
 use tonic::{
-    Extensions, Request, Response, Status,
+    Request, Response, Status,
     body::Body,
     metadata::MetadataMap,
     server::{Grpc, NamedService, ServerStreamingService},
@@ -167,7 +167,6 @@ fn while_good<F: Send + 'static>(
 fn watcher<T>(
     grants: Result<Grants, Unknown>,
     metadata: &MetadataMap,
-    extensions: &Extensions,
     asked: Result<T, convert::Rejected>,
     resume: impl FnOnce(&mut T) -> (Option<Revision>, Option<String>),
 ) -> Result<(T, Watcher, Grants), Status> {

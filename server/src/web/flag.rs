@@ -10,7 +10,7 @@ use super::{
     release::{chip, waits},
     releases::newest_first,
     time,
-    viewer::{Sender, Viewer},
+    viewer::Viewer,
     why, words,
 };
 use crate::{access::Permission, grpc::status};
@@ -19,7 +19,7 @@ use axum::{
     extract::{Path, State},
     response::{Html, IntoResponse as _, Redirect, Response},
 };
-use http::StatusCode;
+use http::{HeaderMap, StatusCode};
 use maud::{Markup, html};
 use phasegate_api::{
     convert,

@@ -12,7 +12,7 @@ use super::{
     Site,
     page::{Moment, View},
     refused,
-    viewer::{Sender, Viewer},
+    viewer::Viewer,
 };
 use async_stream::stream;
 use axum::{

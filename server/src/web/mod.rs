@@ -50,11 +50,7 @@ mod viewer;
 mod why;
 mod words;
 
-use crate::{
-    access::identity::Authenticator,
-    delivery::Delivery,
-    grpc::Api,
-};
+use crate::{access::identity::Authenticator, delivery::Delivery, grpc::Api};
 use axum::{
     Router,
     extract::DefaultBodyLimit,
@@ -73,11 +69,6 @@ use tokio::sync::Semaphore;
 const STREAMS_MAX: usize = 1000;
 /// The largest form: new answers of 512 KiB, percent-encoded at worst.
 const FORM_BYTES_MAX: usize = 2 << 20;
-
-/// What is said to a browser that the gate does not let in.
-pub fn denied(refusal: &Refusal) -> Response {
-    refused::at_the_gate(refusal)
-}
 
 /// What the pages work with. Clones share it.
 #[derive(Clone, Debug)]

@@ -3,7 +3,7 @@
 
 use super::{
     Site, assets, flag, flags, pipelines, refused, release, releases,
-    viewer::{Known, Sender, Viewer},
+    viewer::{Known, Viewer},
 };
 use crate::{delivery::Following, driver::Handle};
 use axum::{

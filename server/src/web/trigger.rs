@@ -5,7 +5,7 @@ use super::{
     page::{Chrome, Moment, document},
     refused,
     release::{planned_end, timeline},
-    viewer::{Sender, Viewer},
+    viewer::Viewer,
 };
 use axum::{
     Form,

@@ -239,7 +239,7 @@ pub(super) async fn act(
     Form(named): Form<Named>,
 ) -> Response {
     // Who has signed in does not choose who they are.
-    if viewer.known == Known::Authenticated {
+    if viewer.known == Known::ByCredential {
         return Redirect::to("/caller").into_response();
     }
     let named =

@@ -7,7 +7,7 @@ use super::{
     Site,
     page::{Chrome, Moment, Place, document},
     refused, release,
-    viewer::{Sender, Viewer},
+    viewer::Viewer,
 };
 use crate::grpc::Api;
 use axum::{
@@ -15,7 +15,7 @@ use axum::{
     extract::{Path, State},
     response::{Html, IntoResponse as _, Redirect, Response},
 };
-use http::StatusCode;
+use http::{HeaderMap, StatusCode};
 use maud::{Markup, html};
 use offer::{Offer, offer};
 use phasegate_api::v1::{self, release_service_server::ReleaseService as _};

@@ -11,7 +11,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// The places. Clones share them.
 #[derive(Clone, Debug)]
-pub(super) struct Running {
+pub(super) struct Places {
     all: Arc<Semaphore>,
     each: Shares<Principal>,
 }
@@ -23,7 +23,7 @@ pub(super) struct Place {
     _of_principal: Option<Part<Principal>>,
 }
 
-impl Running {
+impl Places {
     /// So many places, and so many of them for one principal.
     pub(super) fn new(all_max: usize, each_max: usize) -> Self {
         Self { all: Arc::new(Semaphore::new(all_max)), each: Shares::new(each_max) }
@@ -46,15 +46,15 @@ mod tests {
 
     #[test]
     fn one_principal_does_not_take_every_place() {
-        let running = Running::new(3, 2);
+        let places = Places::new(3, 2);
         let (ann, bob) = (Principal::new("ann"), Principal::new("bob"));
-        let held = [running.enter(Some(&ann)).unwrap(), running.enter(Some(&ann)).unwrap()];
-        assert!(running.enter(Some(&ann)).is_none());
-        let _third = running.enter(Some(&bob)).unwrap();
-        assert!(running.enter(Some(&bob)).is_none(), "all are taken");
-        assert!(running.enter(None).is_none());
+        let held = [places.enter(Some(&ann)).unwrap(), places.enter(Some(&ann)).unwrap()];
+        assert!(places.enter(Some(&ann)).is_none());
+        let _third = places.enter(Some(&bob)).unwrap();
+        assert!(places.enter(Some(&bob)).is_none(), "all are taken");
+        assert!(places.enter(None).is_none());
         drop(held);
-        assert!(running.enter(Some(&bob)).is_some());
-        assert!(running.enter(None).is_some());
+        assert!(places.enter(Some(&bob)).is_some());
+        assert!(places.enter(None).is_some());
     }
 }
