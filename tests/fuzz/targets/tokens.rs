@@ -389,7 +389,7 @@ fn metadata(input: &mut Input<'_>) {
         };
         metadata.append(MetadataKey::from_static(key), value);
     }
-    match caller::caller(&Extensions::new(), &metadata) {
+    match caller::caller(&metadata) {
         Ok(caller) => {
             assert!((1..=256).contains(&caller.principal.as_str().len()));
             assert!(caller.groups.len() <= 100);
