@@ -263,7 +263,7 @@ async fn an_address_where_nobody_listens_is_said_with_the_cause() {
 #[test]
 fn what_cannot_be_sent_is_refused_before_anything_is_sent() {
     let check = |connect: phasegate_client::Connect| connect.lazy().unwrap_err().to_string();
-    for address in ["", "127.0.0.1:7433", "https://127.0.0.1:7433", "http//x", "http:///x", "a b"] {
+    for address in ["", "127.0.0.1:7433", "ftp://127.0.0.1:7433", "http//x", "http:///x", "a b"] {
         assert!(check(Client::connect(address)).contains("is no address such as"), "{address}");
     }
     let client = || Client::connect("http://127.0.0.1:7433");

@@ -2,8 +2,9 @@
 
 use axum::{
     Form, Json, Router,
+    body::{Body, to_bytes},
     extract::{Query, State},
-    http::StatusCode,
+    http::{Request, StatusCode},
     response::{IntoResponse as _, Redirect, Response},
     routing::{get, post},
 };
@@ -17,7 +18,12 @@ use std::{
     sync::{Arc, Mutex},
     time::{SystemTime, UNIX_EPOCH},
 };
-use tokio::{net::TcpListener, task::JoinHandle};
+use tokio::{
+    io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
+    net::{TcpListener, TcpStream},
+    task::JoinHandle,
+};
+use tower::ServiceExt as _;
 
 /// What is to go wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,7 +64,7 @@ impl Issuer {
             .route("/authorize", get(authorize))
             .route("/token", post(token))
             .with_state(Arc::clone(&it));
-        let serving = tokio::spawn(async { axum::serve(listener, routes).await.unwrap() });
+        let serving = tokio::spawn(serve(listener, routes));
         Self { address, it, _serving: serving }
     }
 
@@ -74,6 +80,45 @@ impl Issuer {
     pub(crate) fn bearer(&self) -> String {
         format!("Bearer {}", self.it.signed("api", Value::Null))
     }
+}
+
+/// As much of HTTP/1.1 as its callers use: one request to a connection.
+async fn serve(listener: TcpListener, routes: Router) {
+    while let Ok((tcp, _)) = listener.accept().await {
+        tokio::spawn(answer(tcp, routes.clone()));
+    }
+}
+
+async fn answer(tcp: TcpStream, routes: Router) -> Option<()> {
+    let mut tcp = BufReader::new(tcp);
+    let mut line = String::new();
+    tcp.read_line(&mut line).await.ok()?;
+    let mut words = line.split(' ');
+    let mut request = Request::builder().method(words.next()?).uri(words.next()?);
+    let mut length = 0;
+    loop {
+        let mut line = String::new();
+        tcp.read_line(&mut line).await.ok()?;
+        let Some((name, value)) = line.trim().split_once(':') else { break };
+        if name.eq_ignore_ascii_case("content-length") {
+            length = value.trim().parse().ok()?;
+        }
+        request = request.header(name, value.trim());
+    }
+    let mut body = vec![0; length];
+    tcp.read_exact(&mut body).await.ok()?;
+    let Ok(response) = routes.oneshot(request.body(Body::from(body)).ok()?).await;
+    let (parts, body) = response.into_parts();
+    let body = to_bytes(body, usize::MAX).await.ok()?;
+    let mut head = format!("HTTP/1.1 {} -\r\nconnection: close\r\n", parts.status.as_u16());
+    for (name, value) in &parts.headers {
+        if name != "content-length" {
+            head.push_str(&format!("{name}: {}\r\n", value.to_str().ok()?));
+        }
+    }
+    head.push_str(&format!("content-length: {}\r\n\r\n", body.len()));
+    tcp.write_all(head.as_bytes()).await.ok()?;
+    tcp.write_all(&body).await.ok()
 }
 
 impl It {

@@ -97,7 +97,8 @@ async fn what_is_done_on_a_page_is_done_by_who_has_signed_in() {
 #[tokio::test]
 async fn after_signing_out_the_session_is_gone_and_its_streams_end() {
     let (server, token, _files) = with_token().await;
-    let ann = sign_in(&server, &token).await;
+    // So that the end of a stream is the end of its connection.
+    let ann = sign_in(&server, &token).await.with("connection: close");
     let mut stream = ann.follow("/flags").await;
     assert!(!stream.regions().await.is_empty());
     let out = ann.post("/logout", &[]).await;
