@@ -203,6 +203,7 @@ async fn watch(client: &Client, after: Option<i64>, output: Output) -> Result<()
             },
             AuditUpdate::Interrupted(error) => note(&format!("interrupted: {error}")),
             AuditUpdate::Restarted(error) => note(&format!("begins anew: {error}")),
+            AuditUpdate::Bookmark(_) | AuditUpdate::Resumed => {}
             _ => {}
         }
     }

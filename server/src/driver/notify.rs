@@ -51,7 +51,11 @@ pub(super) fn of_commit(
     });
     let flags = commit.events.iter().filter_map(|event| match event {
         Event::FlagStored(flag) => of_flag(before, commit, flag, by),
-        _ => None,
+        Event::FlagDeleted(_)
+        | Event::PipelineStored(_)
+        | Event::PipelineDeleted(_)
+        | Event::ReleaseCreated(_)
+        | Event::Release(_) => None,
     });
     let mut addressed = Vec::new();
     for (number, notification) in releases.chain(flags).enumerate() {

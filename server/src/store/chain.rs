@@ -206,7 +206,7 @@ mod tests {
     fn problem(lines: &[String]) -> (u64, Problem) {
         match check(lines).unwrap_err() {
             Error::Line { line, problem } => (line, problem),
-            error => panic!("{error}"),
+            error @ (Error::Read(_) | Error::EndMissing { .. }) => panic!("{error}"),
         }
     }
 

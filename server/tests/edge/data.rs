@@ -7,7 +7,8 @@ use phasegate_server::{
     app::{ExitCode, OpenStore, Parts},
     config::{Config, Data},
     store::{
-        Compacted, Compaction, Error, Image, LogQuery, Record, Store, StoreId,
+        AuditQuery, Compacted, Compaction, Error, Image, LogQuery, Store, StoreId, Writes,
+        audit::AuditEntry,
         memory::{self, Disk},
     },
 };
@@ -53,9 +54,13 @@ impl Store for Broken {
         self.0.load()
     }
 
-    fn commit(&mut self, _records: &[Record]) -> Result<(), Error> {
+    fn commit(&mut self, _: Writes<'_>) -> Result<(), Error> {
         let source = std::io::Error::other("the disk is gone");
         Err(Error::Io { doing: "writing".into(), source })
+    }
+
+    fn audit(&mut self, query: &AuditQuery) -> Result<Vec<AuditEntry>, Error> {
+        self.0.audit(query)
     }
 
     fn changes(&mut self, query: &LogQuery) -> Result<Vec<Arc<Change>>, Error> {
