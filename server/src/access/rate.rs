@@ -142,7 +142,7 @@ mod tests {
         let clock = FakeRelativeClock::default();
         let buckets = buckets(&clock);
         for number in 0..FORGET_EVERY - 1 {
-            let made_up = Principal::new(&number.to_string());
+            let made_up = Principal::new(number.to_string());
             assert_eq!(buckets.take(&made_up, Load::Control), Ok(()));
         }
         assert!(buckets.control.len() > 9_000);

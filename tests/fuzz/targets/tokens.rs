@@ -22,7 +22,7 @@ use phasegate_server::grpc::{caller, timeout};
 use prost::Message;
 use std::{collections::BTreeSet, pin::pin};
 use tonic::{
-    Code, Extensions, Status,
+    Code, Status,
     metadata::{MetadataKey, MetadataMap, MetadataValue},
 };
 

@@ -119,7 +119,7 @@ pub(crate) fn a_refusal_changes_nothing(
     kept_from: Timestamp,
 ) -> Verdict {
     match answer {
-        Err(Error::Refused(_) | Error::FlagSetTooLarge { .. }) => {}
+        Err(Error::Refused(_) | Error::Forbidden { .. } | Error::FlagSetTooLarge { .. }) => {}
         Err(Error::Internal(incident)) => {
             hold!(a_refusal_changes_nothing, false, "{asked:?} caused {incident}");
         }

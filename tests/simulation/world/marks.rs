@@ -54,8 +54,13 @@ pub(super) fn mark_answer(
                 reached.mark("an abort met a release that had just ended");
             }
         }
-        // Flags here are few and small.
-        Err(Error::FlagSetTooLarge { .. } | Error::Stopped | Error::Internal(_)) => {}
+        // Flags here are few and small, and everybody may do everything.
+        Err(
+            Error::FlagSetTooLarge { .. }
+            | Error::Forbidden { .. }
+            | Error::Stopped
+            | Error::Internal(_),
+        ) => {}
     }
 }
 

@@ -4,7 +4,7 @@ use super::*;
 use crate::driver::{Act, AuditLimits, AuditedCall, Origin, Outcome, Suppressed};
 use phasegate_engine::{
     command::{FlagChange, SwitchTo},
-    flag::Rules,
+    flag::{Labels, Rules},
     id::Group,
     targeting::{BasisPoints, TargetingRule},
     value::Value,
@@ -270,12 +270,14 @@ fn an_entry_holds_nothing_of_a_spec() {
             description: CANARY.into(),
             spec: Arc::clone(&config),
             pipeline,
+            labels: Labels::default(),
         })
         .unwrap();
     let change = FlagChange {
         description: Some(CANARY.into()),
         spec: Some(Arc::clone(&config)),
         pipeline: None,
+        labels: None,
     };
     let expected = Expected::Anything;
     let _ = world.call(Action::UpdateFlag { flag: flag("c"), expected, change });

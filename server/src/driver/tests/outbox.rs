@@ -8,6 +8,7 @@ use crate::driver::{
 use crate::store::outbox::Notification;
 use phasegate_engine::{
     command::SwitchTo,
+    flag::Labels,
     pipeline::{ApprovalRequirement, SelfApproval},
 };
 
@@ -54,6 +55,7 @@ impl<C: Clock> World<C> {
             description: "".into(),
             spec: spec(false),
             pipeline,
+            labels: Labels::default(),
         };
         self.call(create).unwrap();
         self

@@ -168,7 +168,8 @@ fn a_new_snapshot_takes_the_place_of_the_older_one() {
         assert_eq!(now.len(), 1, "round {round}");
         assert_ne!(now, before, "round {round}");
         before = now;
-        store.commit(&[history.call(describe_flag("search", &round.to_string()))]).unwrap();
+        let records = [history.call(describe_flag("search", &round.to_string()))];
+        store.commit(Writes::of(&records)).unwrap();
     }
 }
 
