@@ -36,34 +36,34 @@ allowed_ports: [8443]
 allowed_networks: [10.1.0.0/16]
 sinks:
   - id: ops
-webhook:
-  url: https://hooks.example.com:8443/a/b?token=canary
-  secrets: [secret, secret]
-  headers: {x-team: web}
-  authorization_file: token
-subscriptions:
-  - events: ['phasegate.release.*']
-    labels: {team: web}
-    flags: [checkout]
-    pipelines: [standard]
+    webhook:
+      url: https://hooks.example.com:8443/a/b?token=canary
+      secrets: [secret, secret]
+      headers: {x-team: web}
+      authorization_file: token
+    subscriptions:
+      - events: ['phasegate.release.*']
+        labels: {team: web}
+        flags: [checkout]
+        pipelines: [standard]
   - id: chat
-webhook: {url_file: url, template: slack}
-subscriptions: [{events: ['*']}]
+    webhook: {url_file: url, template: slack}
+    subscriptions: [{events: ['*']}]
   - id: pager
-webhook:
-  url: https://a.example.org/
-  secrets: [secret]
-  template: generic
-  body: {text: '${title}', n: 1}
-subscriptions: [{events: [phasegate.release.held.v1]}]
+    webhook:
+      url: https://a.example.org/
+      secrets: [secret]
+      template: generic
+      body: {text: '${title}', n: 1}
+    subscriptions: [{events: [phasegate.release.held.v1]}]
   - id: people
-email:
-  server: mail.example.com
-  user: phasegate
-  password_file: token
-  from: phasegate@example.com
-  to: [ann@example.com]
-subscriptions: [{events: [phasegate.release.approval_due.v1]}]
+    email:
+      server: mail.example.com
+      user: phasegate
+      password_file: token
+      from: phasegate@example.com
+      to: [ann@example.com]
+    subscriptions: [{events: [phasegate.release.approval_due.v1]}]
 ";
 
 #[test]
@@ -114,7 +114,7 @@ fn what_is_wrong_is_said_with_its_line_and_without_secrets() {
     let url = "      url: https://hooks.example.com/\n";
     let secret = "      secrets: [secret]\n";
     for (text, expected) in [
-        ("sinks: [\n".to_owned(), "2: "),
+        ("sinks: [\n".to_owned(), "1: unclosed bracket"),
         ("sink: []\n".into(), "1: unknown field"),
         ("allowed_hosts: ['*']\nsinks: []\n".into(), "1: allowed_hosts: write a host"),
         (
