@@ -54,6 +54,7 @@ async fn reflection_lists_exactly_what_is_served() {
         "grpc.health.v1.Health",
         "grpc.reflection.v1.ServerReflection",
         "grpc.reflection.v1alpha.ServerReflection",
+        "phasegate.v1.AccessService",
         "phasegate.v1.FlagService",
         "phasegate.v1.PipelineService",
         "phasegate.v1.ReleaseService",
