@@ -92,7 +92,6 @@ pub const METHODS: &[(&str, Rule, Length)] = &[
     ("/flagd.evaluation.v1.Service/ResolveInt", NeedsEverywhere(P::Evaluate), Short),
     ("/flagd.evaluation.v1.Service/ResolveObject", NeedsEverywhere(P::Evaluate), Short),
     ("/flagd.evaluation.v1.Service/EventStream", NeedsEverywhere(P::Evaluate), Long),
-    ("/flagd.evaluation.v2.Service/ResolveAll", NeedsEverywhere(P::Evaluate), Short),
     ("/flagd.evaluation.v2.Service/ResolveBoolean", NeedsEverywhere(P::Evaluate), Short),
     ("/flagd.evaluation.v2.Service/ResolveString", NeedsEverywhere(P::Evaluate), Short),
     ("/flagd.evaluation.v2.Service/ResolveFloat", NeedsEverywhere(P::Evaluate), Short),
@@ -102,7 +101,6 @@ pub const METHODS: &[(&str, Rule, Length)] = &[
     // Load balancers and supervisors have no credential, and it says nothing else.
     ("/grpc.health.v1.Health/Check", Open, Short),
     ("/grpc.health.v1.Health/Watch", Open, Long),
-    ("/grpc.health.v1.Health/List", Open, Short),
     ("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", Needs(P::Read), Long),
     ("/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo", Needs(P::Read), Long),
 ];

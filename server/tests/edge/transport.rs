@@ -55,6 +55,7 @@ async fn reflection_lists_exactly_what_is_served() {
         "grpc.reflection.v1.ServerReflection",
         "grpc.reflection.v1alpha.ServerReflection",
         "phasegate.v1.AuditService",
+        "phasegate.v1.AccessService",
         "phasegate.v1.FlagService",
         "phasegate.v1.NotificationService",
         "phasegate.v1.PipelineService",
