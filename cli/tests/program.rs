@@ -394,7 +394,15 @@ fn a_token_that_the_program_made_lets_in_who_has_it_and_nobody_else() {
     assert!(token.starts_with("pgt_") && !entry.contains(token.trim()), "{entry}");
     let folder = tempfile::tempdir().unwrap();
     let file = secret(&folder, "authentication.yaml", &entry);
-    let server = Server::start(["--memory", "--authentication", file.to_str().unwrap()]);
+    let file = file.to_str().unwrap();
+    let policy = folder.path().join("policy.yaml");
+    std::fs::write(&policy, "bindings: [{groups: [ci], roles: [viewer]}]\n").unwrap();
+    let policy = ["--policy", policy.to_str().unwrap()];
+    let server = Server::start([&["--memory", "--authentication", file][..], &policy].concat());
+    // Who is known and may nothing is a mistake of the one who set it up.
+    let alone = ["serve", "--memory", "--listen=127.0.0.1:0", "--authentication", file];
+    let refused = Command::new(PROGRAM).args(alone).output().unwrap();
+    assert!(code(&refused) == 78 && text(&refused.stderr).contains("--policy"), "{refused:?}");
 
     let refused = server.run(&["list", "flags"]);
     let said = text(&refused.stderr);

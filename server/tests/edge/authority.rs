@@ -107,10 +107,13 @@ impl Files {
         Tls { certificate, key: self.write("server.key", &issued.key) }
     }
 
-    /// A configuration with this authentication file.
+    /// A configuration with this authentication file. Whoever is known may do everything that a role
+    /// has: this is about who they are.
     pub(crate) fn config(&self, authentication: &str) -> Config {
         let mut config = config();
         config.authentication = Some(self.write("authentication.yaml", authentication));
+        let policy = "bindings:\n- {everyone: true, roles: [admin], permissions: [evaluate]}\n";
+        config.policy = Some(self.write("policy.yaml", policy));
         config.reload_every = std::time::Duration::from_millis(10);
         config
     }

@@ -38,7 +38,10 @@ async fn a_call_is_made_by_whom_the_token_names_and_not_by_whom_the_metadata_nam
     let files = Files::new();
     let server = Server::start_with(files.config(&format!("tokens:\n{entry}"))).await;
     let bearer = format!("Bearer {token}");
-    let says = [("authorization", bearer.as_str()), ("phasegate-principal", "root")];
+    let claims = [("authorization", bearer.as_str()), ("phasegate-principal", "root")];
+    let refused = call(&server, &claims).await.unwrap_err();
+    assert_eq!(refused.code(), Code::PermissionDenied, "it takes act_as to be somebody else");
+    let says = [("authorization", bearer.as_str())];
     let (mut flags, mut pipelines) = (server.flags().await, server.pipelines().await);
     pipelines.create_pipeline(with(create_pipeline(), &says)).await.unwrap();
     flags.create_flag(with(create_flag("checkout"), &says)).await.unwrap();
