@@ -40,7 +40,8 @@ impl Planted {
 
     /// The canaries that stand in what was written.
     fn found_in<'a>(&'a self, bytes: &'a [u8]) -> impl Iterator<Item = &'static str> + 'a {
-        let is_in = |canary: &str| bytes.windows(canary.len()).any(|part| part == canary.as_bytes());
+        let is_in =
+            |canary: &str| bytes.windows(canary.len()).any(|part| part == canary.as_bytes());
         self.canaries.iter().filter(move |(_, canary)| is_in(canary)).map(|(name, _)| *name)
     }
 }

@@ -10,6 +10,7 @@ mod fields;
 mod flag;
 mod list;
 mod mask;
+mod notification;
 mod pipeline;
 mod release;
 mod targeting;
@@ -32,6 +33,9 @@ pub use flag::{
 pub use list::{
     EventOrder, ListFlags, ListPipelines, ListReleaseEvents, ListReleases, LogPosition, Page,
     ReleaseFilter, list_flags, list_pipelines, list_release_events, list_releases,
+};
+pub use notification::{
+    DeadLetters, ListDeadLetters, list_dead_letters, replay_dead_letters, send_test_notification,
 };
 pub use pipeline::{
     create_pipeline, delete_pipeline, pipeline_name, pipeline_to_wire, update_pipeline,

@@ -43,7 +43,7 @@ pipeline: pipelines/asked
 featureGate: {defaultValue: false}
 `;
 
-const release = (flag) => `{flag: flags/${flag}, labels: {team: web}, featureGate: {defaultValue: true}}`;
+const release = (flag) => `{kind: Release, flag: flags/${flag}, labels: {team: web}, featureGate: {defaultValue: true}}`;
 
 const DUE = 'phasegate.release.approval_due.v1';
 

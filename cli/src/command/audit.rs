@@ -82,7 +82,7 @@ enum Action {
 #[derive(Args, Debug)]
 struct Filter {
     /// Only of this principal, also if another acted for it
-    #[arg(long, default_value = "", hide_default_value = true)]
+    #[arg(long = "principal", id = "of_principal", default_value = "", hide_default_value = true)]
     principal: String,
     /// Only about this resource, for example flags/f
     #[arg(long, default_value = "", hide_default_value = true)]

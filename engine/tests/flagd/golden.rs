@@ -2,7 +2,7 @@
 
 use expect_test::{Expect, expect};
 use phasegate_engine::{
-    flag::{Flag, KillSwitch, Rule, Rules, Spec},
+    flag::{Flag, KillSwitch, Labels, Rule, Rules, Spec},
     flagd::definition,
     id::{Principal, Revision},
     pipeline::{Phase, Pipeline, Template},
@@ -37,6 +37,8 @@ fn flag(spec: Spec) -> Flag {
         description: "".into(),
         spec: Arc::new(spec),
         pipeline: None,
+        labels: Labels::default(),
+        labels_revision: Revision::ZERO,
         kill_switch: KillSwitch::Lifted { reason: "".into() },
         spec_revision: Revision::new(7),
         revision: Revision::new(9),

@@ -27,7 +27,7 @@ impl Refusals for Record {
         tracing::debug!(?refused, "refused at the gate");
         let Some(driver) = self.0.get() else { return };
         let Refused { principal, method, reason, peer } = refused;
-        driver.note_refusal(AuditedCall {
+        driver.note(AuditedCall {
             method: method.into(),
             resource: "".into(),
             principal: principal.unwrap_or_else(|| Principal::new(ANONYMOUS)),

@@ -218,10 +218,10 @@ impl Handle {
         answer.await.unwrap_or(Err(LogError::Stopped))
     }
 
-    /// Puts a refusal on record that the writer does not know of: one at the gate, or of a request
-    /// that could not be parsed. Never waits. If the writer has its hands full the refusal is only
-    /// counted, and an entry says so later.
-    pub fn note_refusal(&self, call: AuditedCall) {
+    /// Puts a call on record that the writer does not judge: a refusal at the gate, a request that
+    /// could not be parsed, an act on the outbox. Never waits. If the writer has its hands full the
+    /// call is only counted, and an entry says so later.
+    pub fn note(&self, call: AuditedCall) {
         if self.writer.note(Message::Note { call: Box::new(call) }).is_err() {
             self.published.metrics.refusals_unnoted.add(1);
         }

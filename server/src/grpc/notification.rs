@@ -1,12 +1,12 @@
 //! `NotificationService`.
 
-use super::{Api, status};
+use super::{Api, status, submit::note_act};
 use crate::{
     driver::{OutboxKey, OutboxRow, OutboxState},
     notify::{Notifier, Outcome, SinkReport, Standing, TestReport, Which},
 };
 use phasegate_api::{
-    convert::{Rejected, Violation, timestamp_to_wire},
+    convert::{self, DeadLetters, timestamp_to_wire},
     v1::{
         self, ListDeadLettersRequest, ListDeadLettersResponse, ListSinksRequest, ListSinksResponse,
         ReplayDeadLettersRequest, ReplayDeadLettersResponse, SendTestNotificationRequest,
@@ -16,11 +16,6 @@ use phasegate_api::{
 };
 use phasegate_engine::id::SinkId;
 use tonic::{Request, Response, Status};
-
-/// Dead letters on a page, unless another number is asked for.
-const PAGE: usize = 100;
-/// On a page at most, and ids in a request.
-const PAGE_MAX: usize = 1000;
 
 #[tonic::async_trait]
 impl NotificationService for Api {
@@ -39,29 +34,15 @@ impl NotificationService for Api {
         request: Request<ListDeadLettersRequest>,
     ) -> Result<Response<ListDeadLettersResponse>, Status> {
         self.driver()?;
-        let ListDeadLettersRequest { sink, page_size, page_token } = request.into_inner();
-        let mut violations = Vec::new();
-        let sink = sink_id(&sink, &mut violations);
-        let size = match usize::try_from(page_size) {
-            Ok(0) => PAGE,
-            Ok(size) => size.min(PAGE_MAX),
-            Err(_) => {
-                violations.push(violation("page_size", "must not be negative"));
-                PAGE
-            }
-        };
-        let sink = checked(sink, violations)?;
-        let after = match page_token.as_str() {
-            "" => 0,
-            token => token.parse().map_err(|_| status::rejected(Rejected::InvalidPageToken))?,
-        };
-        let notifier = self.notifier().ok_or_else(|| no_sink(&sink))?;
+        let list = convert::list_dead_letters(request.into_inner()).map_err(status::rejected)?;
+        let (sink, size, after) = (&list.sink, list.page.size, list.page.after.unwrap_or(0));
+        let notifier = self.notifier().ok_or_else(|| no_sink(sink))?;
         // One more than is shown, to know whether there is another page.
-        let mut found = notifier.dead(&sink, after, size + 1).ok_or_else(|| no_sink(&sink))?;
+        let mut found = notifier.dead(sink, after, size + 1).ok_or_else(|| no_sink(sink))?;
         let more = found.len() > size;
         found.truncate(size);
-        let last = found.last().map(|(key, _)| key.sequence.to_string());
-        let next_page_token = last.filter(|_| more).unwrap_or_default();
+        let last = found.last().filter(|_| more).map(|(key, _)| list.token(key.sequence));
+        let next_page_token = last.unwrap_or_default();
         let dead_letters = found.iter().map(dead_letter).collect();
         Ok(Response::new(ListDeadLettersResponse { dead_letters, next_page_token }))
     }
@@ -71,21 +52,13 @@ impl NotificationService for Api {
         request: Request<ReplayDeadLettersRequest>,
     ) -> Result<Response<ReplayDeadLettersResponse>, Status> {
         self.driver()?;
-        let ReplayDeadLettersRequest { sink, ids, all } = request.into_inner();
-        let mut violations = Vec::new();
-        let sink = sink_id(&sink, &mut violations);
-        if ids.len() > PAGE_MAX {
-            violations.push(violation("ids", &format!("must be at most {PAGE_MAX}")));
-        }
-        let which = match (all, ids.is_empty()) {
-            (true, true) => Which::All,
-            (false, false) => Which::Ids(ids),
-            (true, false) | (false, true) => {
-                violations.push(violation("ids", "either ids or all must be set"));
-                Which::All
-            }
+        let asked = convert::replay_dead_letters(request.get_ref().clone());
+        let (sink, which) = asked.map_err(status::rejected)?;
+        note_act(self, &request, "ReplayDeadLetters", sink.as_str())?;
+        let which = match which {
+            DeadLetters::All => Which::All,
+            DeadLetters::Ids(ids) => Which::Ids(ids),
         };
-        let sink = checked(sink, violations)?;
         let notifier = self.notifier().ok_or_else(|| no_sink(&sink))?;
         let replayed = notifier.replay(&sink, &which).await.map_err(status::failed)?;
         let replayed = count(replayed.ok_or_else(|| no_sink(&sink))?);
@@ -97,32 +70,13 @@ impl NotificationService for Api {
         request: Request<SendTestNotificationRequest>,
     ) -> Result<Response<SendTestNotificationResponse>, Status> {
         self.driver()?;
-        let mut violations = Vec::new();
-        let sink = sink_id(&request.get_ref().sink, &mut violations);
-        let sink = checked(sink, violations)?;
+        let asked = convert::send_test_notification(request.get_ref().clone());
+        let sink = asked.map_err(status::rejected)?;
+        note_act(self, &request, "SendTestNotification", sink.as_str())?;
         let notifier = self.notifier().ok_or_else(|| no_sink(&sink))?;
         let report = notifier.test(&sink).await.ok_or_else(|| no_sink(&sink))?;
         Ok(Response::new(report_to_wire(report)))
     }
-}
-
-fn sink_id(text: &str, violations: &mut Vec<Violation>) -> Option<SinkId> {
-    match SinkId::parse(text) {
-        Ok(sink) => Some(sink),
-        Err(invalid) => {
-            violations.push(violation("sink", &invalid.to_string()));
-            None
-        }
-    }
-}
-
-fn violation(field: &str, description: &str) -> Violation {
-    Violation { field: field.to_owned(), description: description.to_owned() }
-}
-
-/// The sink, or everything that is wrong.
-fn checked(sink: Option<SinkId>, violations: Vec<Violation>) -> Result<SinkId, Status> {
-    sink.filter(|_| violations.is_empty()).ok_or_else(|| status::invalid(violations))
 }
 
 fn no_sink(sink: &SinkId) -> Status {

@@ -1,6 +1,7 @@
 //! The way of every call that changes something: parse it, hand it to the writer, wait.
 
 use super::{Api, caller::ANONYMOUS, status};
+use crate::access::Grants;
 use crate::driver::{
     self, AuditedCall, Done, Handle, Mode, Origin, Outcome, Permit as _, Submission,
 };
@@ -78,12 +79,7 @@ pub(super) async fn submit<R: Repeatable>(
     let driver = api.driver()?;
     let grants = api.grants(request.metadata(), request.extensions());
     let known = grants.as_ref().ok();
-    let origin = Origin {
-        authenticated: known.and_then(|grants| grants.authenticated().cloned()),
-        vouched: known.map(|grants| grants.identity().vouched.word().into()),
-        peer: request.remote_addr(),
-        trace: trace(request.metadata()),
-    };
+    let origin = origin(known, &request);
     let caller = known.map(|grants| grants.caller().clone());
     let mut message = request.into_inner();
     let payload = payload(&mut message);
@@ -112,6 +108,42 @@ pub(super) async fn submit<R: Repeatable>(
     })
 }
 
+fn origin<R>(known: Option<&Grants>, request: &Request<R>) -> Origin {
+    Origin {
+        authenticated: known.and_then(|grants| grants.authenticated().cloned()),
+        vouched: known.map(|grants| grants.identity().vouched.word().into()),
+        peer: request.remote_addr(),
+        trace: trace(request.metadata()),
+    }
+}
+
+/// Puts on record what is done to a sink, which is no commit.
+pub(super) fn note_act<R>(
+    api: &Api,
+    request: &Request<R>,
+    rpc: &'static str,
+    sink: &str,
+) -> Result<(), Status> {
+    let grants = api.grants(request.metadata(), request.extensions());
+    let (grants, ()) = status::both(grants, Ok(()))?;
+    let Caller { principal, groups } = grants.caller().clone();
+    let origin = origin(Some(&grants), request);
+    api.driver()?.note(AuditedCall {
+        method: rpc.into(),
+        resource: format!("sinks/{sink}").into(),
+        principal,
+        authenticated: origin.authenticated,
+        vouched: origin.vouched,
+        peer: origin.peer.map(|peer| peer.to_string().into()),
+        groups,
+        request_id: None,
+        reason: "".into(),
+        asked: BTreeMap::new(),
+        outcome: Outcome::Accepted { revision: None },
+    });
+    Ok(())
+}
+
 /// Puts on record that a request was refused before anybody looked at the state. What it asked for is
 /// not: it could not be read.
 fn note_refusal(
@@ -123,7 +155,7 @@ fn note_refusal(
 ) {
     let caller = caller
         .unwrap_or_else(|| Caller { principal: Principal::new(ANONYMOUS), groups: Vec::new() });
-    driver.note_refusal(AuditedCall {
+    driver.note(AuditedCall {
         method: rpc.into(),
         resource: "".into(),
         principal: caller.principal,

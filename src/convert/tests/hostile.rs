@@ -214,6 +214,15 @@ fn parse_as(rpc: &str, bytes: &[u8]) -> Option<Result<(), Rejected>> {
         "GetRelease" => {
             parse(bytes, |get: v1::GetReleaseRequest| convert::release_name("name", &get.name))
         }
+        "ListAuditEntries" => parse(bytes, convert::list_audit_entries),
+        "WatchAuditEntries" => parse(bytes, convert::watch_audit_entries),
+        "ListDeadLetters" => parse(bytes, convert::list_dead_letters),
+        "ReplayDeadLetters" => parse(bytes, convert::replay_dead_letters),
+        "SendTestNotification" => parse(bytes, convert::send_test_notification),
+        // There is nothing in them.
+        "GetAuditHead" => parse(bytes, |_: v1::GetAuditHeadRequest| Ok(())),
+        "GetIdentity" => parse(bytes, |_: v1::GetIdentityRequest| Ok(())),
+        "ListSinks" => parse(bytes, |_: v1::ListSinksRequest| Ok(())),
         other => panic!("the RPC {other} is new: name its parser here"),
     }
 }

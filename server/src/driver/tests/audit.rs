@@ -207,7 +207,7 @@ fn what_is_refused_at_the_edge_is_noted_or_counted_and_never_waits() {
     let mut world = World::new(MachineClock::new(), Config::default());
     // More than there is room for while the writer does nothing.
     for _ in 0..1500 {
-        world.handle.note_refusal(anonymous("192.0.2.1:1", "UNAUTHENTICATED"));
+        world.handle.note(anonymous("192.0.2.1:1", "UNAUTHENTICATED"));
     }
     let mut waiting = VecDeque::new();
     world.inbox.receive(Wait::No, &mut waiting, usize::MAX);

@@ -84,7 +84,11 @@ impl Authenticate for Tokens {
         let Some(value) = credentials.headers.get("authorization") else { return Ok(None) };
         let token = value.to_str().ok().and_then(|text| text.strip_prefix("Bearer "));
         let known = self.known.lock().unwrap();
-        token.and_then(|token| known.get(token)).cloned().map(Some).ok_or(Unauthenticated::UnknownToken)
+        token
+            .and_then(|token| known.get(token))
+            .cloned()
+            .map(Some)
+            .ok_or(Unauthenticated::UnknownToken)
     }
 
     fn generation(&self) -> watch::Receiver<u64> {
