@@ -39,7 +39,7 @@ fn network(address: IpAddr) -> IpAddr {
         IpAddr::V6(v6) if !v6.is_loopback() => {
             IpAddr::V6((u128::from(v6) & !u128::from(u64::MAX)).into())
         }
-        canonical => canonical,
+        canonical @ (IpAddr::V4(_) | IpAddr::V6(_)) => canonical,
     }
 }
 

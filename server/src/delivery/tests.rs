@@ -82,21 +82,24 @@ async fn a_burst_becomes_one_set_after_a_pause() {
     let world = World::new(|config| config.pause = Duration::from_secs(1));
     let mut follower = world.follow("prod").unwrap();
     assert_eq!(flags(&mut follower).await, 0);
-    world.create_flag("first").await;
+    // On a thread of its own that is waited for, so that no virtual time passes meanwhile.
+    let create = |ids: Vec<String>| {
+        std::thread::scope(|scope| {
+            let burst = scope.spawn(|| {
+                let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+                runtime.block_on(async {
+                    for id in ids {
+                        world.create_flag(&id).await;
+                    }
+                });
+            });
+            burst.join().unwrap();
+        });
+    };
+    create(vec!["first".to_owned()]);
     assert_eq!(flags(&mut follower).await, 1, "the first change is not held up");
     let began = Instant::now();
-    // On a thread of its own that is waited for, so that no virtual time passes meanwhile.
-    std::thread::scope(|scope| {
-        let burst = scope.spawn(|| {
-            let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-            runtime.block_on(async {
-                for n in 0..50 {
-                    world.create_flag(&format!("f-{n}")).await;
-                }
-            });
-        });
-        burst.join().unwrap();
-    });
+    create((0..50).map(|n| format!("f-{n}")).collect());
     assert_eq!(flags(&mut follower).await, 51);
     assert!(began.elapsed() >= Duration::from_millis(900) && began.elapsed() < A_WHILE);
 }

@@ -98,13 +98,13 @@ pub(super) async fn submit<R: Repeatable>(
     let call = Call { caller: grants.caller().clone(), request_id, reason, action };
     let permit = Arc::new(grants.clone());
     let submission = Submission { call, rpc: R::RPC, payload, mode, permit, origin };
-    driver.submit(submission).await.map_err(|error| match error {
-        driver::Error::Refused(Refusal::InUse { resource, referrer })
-            if !grants.sees(&driver.state(), &referrer) =>
+    driver.submit(submission).await.map_err(|error| {
+        if let driver::Error::Refused(Refusal::InUse { resource, referrer }) = &error
+            && !grants.sees(&driver.state(), referrer)
         {
-            status::in_use_unseen(&resource)
+            return status::in_use_unseen(resource);
         }
-        error => status::failed(error),
+        status::failed(error)
     })
 }
 

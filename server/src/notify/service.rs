@@ -191,7 +191,10 @@ impl<Q: Queue, S: Send> Service<Q, S> {
                 Ok(()) = self.changed.changed() => {
                     scheduler.configure(self.router.settings().sinks.keys().cloned());
                 }
-                Some(()) = async { Some(until?.await) } => {}
+                Some(()) = async {
+                    until?.await;
+                    Some(())
+                } => {}
                 () = self.drain.cancelled(), if !self.drain.is_cancelled() => {}
             }
         }

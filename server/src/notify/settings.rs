@@ -227,7 +227,7 @@ pub fn read(file: &Path) -> Result<Settings, Error> {
         return Err(failed(std::io::ErrorKind::FileTooLarge.into()));
     }
     let text = fs::read_to_string(file).map_err(failed)?;
-    let folder = file.parent().unwrap_or(Path::new(""));
+    let folder = file.parent().unwrap_or_else(|| Path::new(""));
     parse(&text, folder).map_err(|Wrong { place, message }| Error::Wrong {
         file: file.to_owned(),
         place,

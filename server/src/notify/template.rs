@@ -100,7 +100,7 @@ fn check(value: &Value) -> Result<(), InvalidTemplate> {
             for part in parts(text) {
                 if let Part::Name(name) = part?
                     && !NAMES.contains(&name)
-                    && !name.strip_prefix("label.").is_some_and(|key| !key.is_empty())
+                    && name.strip_prefix("label.").is_none_or(str::is_empty)
                 {
                     return Err(InvalidTemplate::Unknown(name.to_owned()));
                 }

@@ -246,7 +246,6 @@ fn is_empty(text: &Arc<str>) -> bool {
     text.is_empty()
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
 fn as_text<S: Serializer>(id: &StoreId, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(id)
 }
@@ -259,7 +258,6 @@ fn store_id<'de, D: Deserializer<'de>>(deserializer: D) -> Result<StoreId, D::Er
 mod rfc3339 {
     use super::*;
 
-    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
     pub(super) fn serialize<S: Serializer>(
         time: &Timestamp,
         serializer: S,

@@ -65,9 +65,9 @@ pub(super) async fn keep(State(site): State<Site>, mut request: Request, next: N
 /// Puts who asks, and what they may, into the extensions of the request, or says what to do.
 fn admit(site: &Site, request: &mut Request) -> Result<(), Box<Response>> {
     let path = request.uri().path().to_owned();
-    // What has no row is not served either: the router says so.
-    let Some((row, rule, length)) = table::route(request.method(), &path) else { return Ok(()) };
-    if rule == Rule::Open {
+    let row = table::route(request.method(), &path);
+    let (rule, length) = (row.map(|(_, rule, _)| rule), row.map(|(.., length)| length));
+    if rule == Some(Rule::Open) {
         return Ok(());
     }
     let access = site.api.access();
@@ -75,8 +75,8 @@ fn admit(site: &Site, request: &mut Request) -> Result<(), Box<Response>> {
     let session = guard.and_then(|guard| guard.session(headers));
     let extensions = request.extensions();
     let asked = Asked {
-        method: row,
-        rule: Some(rule),
+        method: row.map_or(&path, |(row, ..)| row),
+        rule,
         headers,
         certificate: extensions.get::<Arc<ClientCertificate>>().map(AsRef::as_ref),
         peer: extensions.get::<TcpConnectInfo>().and_then(TcpConnectInfo::remote_addr),
@@ -94,9 +94,9 @@ fn admit(site: &Site, request: &mut Request) -> Result<(), Box<Response>> {
         Err(refusal) => return Err(Box::new(refused::at_the_gate(&refusal))),
     };
     let lease = match (length, &session) {
-        (Length::Short, _) => None,
-        (Length::Long, Some(_)) => access.lease_known(Some(rule), &grants),
-        (Length::Long, None) => access.lease(&asked, &grants),
+        (Some(Length::Short) | None, _) => None,
+        (Some(Length::Long), Some(_)) => access.lease_known(rule, &grants),
+        (Some(Length::Long), None) => access.lease(&asked, &grants),
     };
     let extensions = request.extensions_mut();
     extensions.insert(grants);

@@ -44,7 +44,12 @@ pub(super) fn at_the_gate(refusal: &access::Refusal) -> Response {
     }
     let status = match refusal {
         access::Refusal::TooMany(_) => StatusCode::TOO_MANY_REQUESTS,
-        _ => StatusCode::FORBIDDEN,
+        access::Refusal::NoCredential
+        | access::Refusal::BadCredential
+        | access::Refusal::Ended
+        | access::Refusal::Malformed(_)
+        | access::Refusal::Missing(_)
+        | access::Refusal::NoRule => StatusCode::FORBIDDEN,
     };
     page(status, "Refused", &format!("{refusal}.")).into_response()
 }

@@ -8,9 +8,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 /// As many views are kept: teams, not people.
 const VIEWS_MAX: usize = 32;
 
+/// What is seen of a state by whom this is in reach.
+type Sight = (Option<Reach>, State);
+
 /// What is kept. Clones share it.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Sights(Arc<Mutex<Vec<(Option<Reach>, State)>>>);
+pub(super) struct Sights(Arc<Mutex<Vec<Sight>>>);
 
 impl Sights {
     /// Of a state, what somebody sees.
@@ -19,9 +22,8 @@ impl Sights {
         if view == Some(Reach::Everywhere) {
             return state;
         }
-        let is_it = |(reach, known): &&(Option<Reach>, State)| {
-            *reach == view && known.revision() == state.revision()
-        };
+        let is_it =
+            |(reach, known): &&Sight| *reach == view && known.revision() == state.revision();
         if let Some((_, known)) = self.kept().iter().find(is_it) {
             return known.clone();
         }
@@ -35,7 +37,7 @@ impl Sights {
     }
 
     /// The list is whole at every moment at which something could panic.
-    fn kept(&self) -> MutexGuard<'_, Vec<(Option<Reach>, State)>> {
+    fn kept(&self) -> MutexGuard<'_, Vec<Sight>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -173,8 +173,12 @@ impl Viewer {
 
     /// Their groups, as they are written.
     fn groups(&self) -> String {
-        self.caller.groups.iter().map(|group| group.as_str()).collect::<Vec<_>>().join(", ")
+        written(&self.caller)
     }
+}
+
+fn written(caller: &Caller) -> String {
+    caller.groups.iter().map(|group| group.as_str()).collect::<Vec<_>>().join(", ")
 }
 
 impl<S: Sync> FromRequestParts<S> for Viewer {
@@ -335,7 +339,10 @@ fn may(grants: &Grants) -> Markup {
         }
     };
     html! {
-        p { "You are " strong { (grants.caller().principal) } "." }
+        p { "You are " strong { (grants.caller().principal) }
+            @if let Some(name) = &grants.identity().name { " (" (name) ")" } "." }
+        p { "Groups: "
+            @if grants.caller().groups.is_empty() { "none" } @else { (written(grants.caller())) } "." }
         @if let Some(authenticated) = grants.authenticated() {
             p { "Signed in is " strong { (authenticated) } ", who acts for you." }
         }

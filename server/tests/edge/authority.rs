@@ -114,6 +114,8 @@ impl Files {
         config.authentication = Some(self.write("authentication.yaml", authentication));
         let policy = "bindings:\n- {everyone: true, roles: [admin], permissions: [evaluate]}\n";
         config.policy = Some(self.write("policy.yaml", policy));
+        // Tests ask in a loop until something is so.
+        config.edge.rates.control = 1_000_000.try_into().unwrap();
         config.reload_every = std::time::Duration::from_millis(10);
         config
     }

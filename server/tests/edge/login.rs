@@ -55,7 +55,7 @@ async fn nobody_sees_a_page_before_they_have_signed_in() {
     let ann = sign_in(&server, &token).await;
     assert_eq!(ann.get("/flags").await.status, 200);
     let who = ann.get("/caller").await.text();
-    assert!(who.contains("signed in as token:ann") && who.contains("sre"), "{who}");
+    assert!(who.contains("You are token:ann") && who.contains("sre"), "{who}");
     // A program may look without a session.
     let program = Browser::new(&server).with(&format!("authorization: Bearer {token}"));
     assert_eq!(program.get("/flags").await.status, 200);

@@ -37,7 +37,7 @@ async fn receiver(replies: &'static [&'static str]) -> (u16, mpsc::UnboundedRece
             }
             let mut body = vec![0; length];
             stream.read_exact(&mut body).await.unwrap();
-            let reply = replies.get(number).or(replies.last()).unwrap();
+            let reply = replies.get(number).or_else(|| replies.last()).unwrap();
             let head = format!("HTTP/1.1 {reply}\r\ncontent-length: 0\r\n\r\n");
             stream.write_all(head.as_bytes()).await.unwrap();
             if tell.send(String::from_utf8(body).unwrap()).is_err() {

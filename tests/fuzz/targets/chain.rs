@@ -112,5 +112,8 @@ pub(crate) fn seeds() -> Vec<(String, Vec<u8>)> {
         seed("insert", change(5).bytes(b"no entry\n")),
         seed("forge", change(6).byte(0).number(20).byte(b'1')),
         seed("beginning", Seed::default().byte(1).number(0)),
+        seed("nothing", Seed::default().byte(4).number(0)),
+        seed("moved", Seed::default().byte(1).number(1).byte(2).number(2)),
+        seed("forge-first", Seed::default().byte(6).number(0).byte(0).number(20).byte(b'1')),
     ]
 }

@@ -235,7 +235,7 @@ impl Reader<'_> {
 
     /// A file that is named by this one, from where this one is.
     fn read(&mut self, named: &Path, readers: Readers) -> Result<Vec<u8>, Error> {
-        let path = self.file.parent().unwrap_or(Path::new("")).join(named);
+        let path = self.file.parent().unwrap_or_else(|| Path::new("")).join(named);
         let bytes = secret::read(&path, readers)?;
         self.files.push(path);
         Ok(bytes)

@@ -153,7 +153,7 @@ fn too_many_refusals_are_counted_and_the_count_is_an_entry() {
         reason: Some("NOT_PAUSED".into()),
         count: 15,
     };
-    assert_eq!(world.suppressed(), [expected.clone()]);
+    assert_eq!(world.suppressed(), std::slice::from_ref(&expected));
     // A new minute, ten more; and what is counted when the server stops is not lost.
     for _ in 0..12 {
         world.call(unpause("r")).unwrap_err();

@@ -18,6 +18,13 @@ FlagService/CreateFlag rm
 FlagService/GetFlag vraom
 FlagService/ListFlags vraom
 FlagService/UpdateFlag rm
+AuditService/ListAuditEntries m
+AuditService/WatchAuditEntries m
+AuditService/GetAuditHead m
+NotificationService/ListSinks m
+NotificationService/ListDeadLetters m
+NotificationService/ReplayDeadLetters m
+NotificationService/SendTestNotification m
 FlagService/DeleteFlag rm
 FlagService/SetKillSwitch om
 FlagService/EvaluateFlag vraom
