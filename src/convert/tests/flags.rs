@@ -233,21 +233,21 @@ fn an_update_of_a_flag_is_checked_where_it_changes_something() {
                 |r| mask(r, &["*", "pipeline"]),
                 &[
                     "update_mask.paths[0] must be one of description, feature_gate, dynamic_config, \
-                   pipeline, or * alone",
+                   pipeline, labels, or * alone",
                 ],
             ),
             (
                 |r| mask(r, &["pipeline", "killed"]),
                 &[
                     "update_mask.paths[1] must be one of description, feature_gate, dynamic_config, \
-                   pipeline, or * alone",
+                   pipeline, labels, or * alone",
                 ],
             ),
             (
                 |r| mask(r, &["name"]),
                 &[
                     "update_mask.paths[0] must be one of description, feature_gate, dynamic_config, \
-                   pipeline, or * alone",
+                   pipeline, labels, or * alone",
                 ],
             ),
             (
