@@ -136,8 +136,9 @@ pub struct Edge {
     pub connections_per_address_max: usize,
     /// A connection that has not asked for anything by then is closed. Default 10 s.
     pub first_request_within: Duration,
-    /// How many requests are read and answered, streams that have begun and calls of WaitRelease
-    /// apart; more are refused as they come. Each holds 1 MiB at most. Default 256.
+    /// How many requests of those who are known are read and answered, streams that have begun and
+    /// calls of WaitRelease apart, and as many of everybody else; more are refused as they come. Each
+    /// holds 1 MiB at most. Default 256.
     pub running_max: usize,
     /// How many of them may be of one principal, where callers are authenticated. Default 64.
     pub running_per_principal_max: usize,
