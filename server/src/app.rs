@@ -12,6 +12,7 @@ mod addresses;
 mod exit;
 mod front;
 mod gate;
+mod grpc_web;
 mod incoming;
 mod places;
 mod record;
@@ -38,6 +39,7 @@ use crate::{
     web::{Scheme, Site},
 };
 use front::Front;
+use grpc_web::GrpcWeb;
 use places::Places;
 use record::Record;
 use security::{Security, Watched};
@@ -177,6 +179,7 @@ impl App {
             };
             site = site.with_login(Arc::clone(authenticator), scheme);
         }
+        let grpc_web = GrpcWeb::of(&self.config.edge.grpc_web_origins, site.hosts());
         let transport = Transport::start(
             self.listener,
             &self.config,
@@ -189,7 +192,8 @@ impl App {
                     self.config.edge.running_max,
                     self.config.edge.running_per_principal_max,
                 ),
-            ),
+            )
+            .with_grpc_web(grpc_web),
         );
         let stop = CancellationToken::new();
         let keep_fresh = security.keep_fresh(self.watched);

@@ -127,7 +127,7 @@ impl Drain {
 }
 
 /// How much of everything strangers may ask for at a time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Edge {
     /// How many connections are served; more are closed as they come. Default 4096.
     pub connections_max: usize,
@@ -144,6 +144,9 @@ pub struct Edge {
     pub running_per_principal_max: usize,
     /// How many calls a principal may make in a second, where callers are authenticated.
     pub rates: Rates,
+    /// Origins whose pages may call over gRPC-Web, such as `https://app.example.com`. Default none: it is
+    /// not served.
+    pub grpc_web_origins: Vec<String>,
 }
 
 impl Default for Edge {
@@ -155,6 +158,7 @@ impl Default for Edge {
             running_max: 256,
             running_per_principal_max: 64,
             rates: Rates::default(),
+            grpc_web_origins: Vec::new(),
         }
     }
 }
@@ -266,11 +270,11 @@ impl Config {
         require(self.edge.running_max > 0, "edge.running_max", "at least 1")?;
         let per_principal = self.edge.running_per_principal_max;
         require(per_principal > 0, "edge.running_per_principal_max", "at least 1")?;
-        require(
-            self.delivery.origins.iter().all(|origin| is_origin(origin)),
-            "delivery.origins",
-            "origins as browsers write them, such as https://app.example.com or http://localhost:3000",
-        )
+        let origins = "origins as browsers write them, such as https://app.example.com or \
+                       http://localhost:3000";
+        let all_are = |texts: &[String]| texts.iter().all(|text| is_origin(text));
+        require(all_are(&self.delivery.origins), "delivery.origins", origins)?;
+        require(all_are(&self.edge.grpc_web_origins), "edge.grpc_web_origins", origins)
     }
 }
 
@@ -371,6 +375,8 @@ mod tests {
         {
             let origins = check(|c| c.delivery.origins = vec![bad.to_owned()]);
             assert_eq!(origins, Err("delivery.origins".into()), "{bad}");
+            let origins = check(|c| c.edge.grpc_web_origins = vec![bad.to_owned()]);
+            assert_eq!(origins, Err("edge.grpc_web_origins".into()), "{bad}");
         }
         for good in ["https://app.example.com", "http://localhost:3000", "http://[::1]:1"] {
             assert_eq!(check(|c| c.delivery.origins = vec![good.to_owned()]), Ok(()), "{good}");

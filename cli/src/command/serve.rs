@@ -112,6 +112,10 @@ struct Delivery {
     /// come more than once
     #[arg(long = "ofrep-origin", value_name = "ORIGIN")]
     ofrep_origins: Vec<String>,
+    /// An origin, such as https://app.example.com, whose pages may call the API over gRPC-Web; may come
+    /// more than once
+    #[arg(long = "grpc-web-origin", value_name = "ORIGIN")]
+    grpc_web_origins: Vec<String>,
     /// Bytes that all flags together may come to as applications are sent them, or `none` if no
     /// application evaluates by itself: clients refuse messages above 4 MiB
     #[arg(long, default_value_t = FlagSetLimit(Some(FLAG_SET_BYTES_MAX)), value_name = "BYTES")]
@@ -237,6 +241,7 @@ impl Serve {
         config.delivery.environments = self.delivery.environments.clone();
         config.delivery.default_environment = self.delivery.default_environment.clone();
         config.delivery.origins = self.delivery.ofrep_origins.clone();
+        config.edge.grpc_web_origins = self.delivery.grpc_web_origins.clone();
         config.driver.flag_sets = FlagSets { bytes_max: self.delivery.flag_set_limit.0 };
         config.bucketing = match self.bucketing {
             BucketingKind::V2 => Bucketing::V2,

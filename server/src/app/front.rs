@@ -6,6 +6,7 @@
 
 use super::{
     gate::{enter, watched, watched_page},
+    grpc_web::GrpcWeb,
     incoming::Peer,
     places::Places,
 };
@@ -41,6 +42,7 @@ pub(super) struct Front {
     access: Access,
     routes: Routes,
     pages: Router,
+    grpc_web: Option<GrpcWeb>,
     /// A stream gives its place back with its first headers: what streams cost is bounded by their slots.
     places: Places,
 }
@@ -49,7 +51,13 @@ impl Front {
     /// With who may do what, with what is gRPC, with everything else, and with how many requests are
     /// looked at at a time.
     pub(super) fn new(access: Access, routes: Routes, pages: Router, places: Places) -> Self {
-        Self { access, routes, pages, places }
+        Self { access, routes, pages, grpc_web: None, places }
+    }
+
+    /// With calls of pages of other origins, if any may call.
+    pub(super) fn with_grpc_web(mut self, grpc_web: Option<GrpcWeb>) -> Self {
+        self.grpc_web = grpc_web;
+        self
     }
 }
 
@@ -71,7 +79,16 @@ impl Service<Request<Body>> for Front {
                 request.extensions_mut().insert(certificate);
             }
         }
-        if is_grpc(&request) { self.call_method(request) } else { self.show_page(request) }
+        if is_grpc(&request) {
+            return self.call_method(request);
+        }
+        if let Some(grpc_web) = self.grpc_web.clone().filter(|_| GrpcWeb::is_meant(&request)) {
+            let front = self.clone();
+            return Box::pin(
+                async move { grpc_web.answer(request, |r| front.call_method(r)).await },
+            );
+        }
+        self.show_page(request)
     }
 }
 

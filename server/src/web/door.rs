@@ -10,7 +10,7 @@
 use super::{Site, login, refused, session::Session, viewer::Held};
 use crate::access::{
     Asked, Refusal,
-    identity::ClientCertificate,
+    identity::{Authenticator, ClientCertificate},
     table::{self, Length, Rule},
 };
 use axum::{
@@ -19,7 +19,7 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 use cookie::Cookie;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 use std::{net::IpAddr, sync::Arc};
 use tonic::transport::server::TcpConnectInfo;
 
@@ -43,10 +43,8 @@ const ALWAYS: [(HeaderName, &str); 7] = [
 
 /// Lets a request in, or says why not.
 pub(super) async fn keep(State(site): State<Site>, mut request: Request, next: Next) -> Response {
-    // HTTP/2 has the host in the address.
-    let host = request.uri().authority().map(|authority| authority.as_str());
-    let host = host.or_else(|| text(request.headers(), header::HOST.as_str()));
-    let judged = judge(request.method(), host, request.headers(), &site.all_hosts());
+    let host = host(request.uri(), request.headers());
+    let judged = judge(request.method(), host, request.headers(), &site.hosts);
     let mut response = match judged {
         Ok(()) => match admit(&site, &mut request) {
             Ok(()) => next.run(request).await,
@@ -142,10 +140,10 @@ fn judge(
     method: &Method,
     host: Option<&str>,
     headers: &HeaderMap,
-    hosts: &[String],
+    hosts: &Hosts,
 ) -> Result<(), &'static str> {
     let Some(host) = host else { return Err("The request names no host.") };
-    if !is_ours(host, hosts) {
+    if !hosts.contain(host) {
         return Err("This server does not answer to the name that it was asked by. Open it by a \
                     loopback address, or start it with --page-host NAME.");
     }
@@ -169,14 +167,48 @@ fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     headers.get(name)?.to_str().ok()
 }
 
-fn is_ours(host: &str, hosts: &[String]) -> bool {
-    let name = match host.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
-        Some((v6, _)) => v6,
-        None => host.split_once(':').map_or(host, |(name, _)| name),
-    };
-    name.eq_ignore_ascii_case("localhost")
-        || name.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
-        || hosts.iter().any(|ours| ours.eq_ignore_ascii_case(name))
+/// The host that a request was sent to; HTTP/2 has it in the address.
+fn host<'a>(address: &'a Uri, headers: &'a HeaderMap) -> Option<&'a str> {
+    let host = address.authority().map(|authority| authority.as_str());
+    host.or_else(|| text(headers, header::HOST.as_str()))
+}
+
+/// The names that a browser may ask by: those of loopback, those that were named, and those that issuers
+/// lead back to.
+#[derive(Clone, Debug)]
+pub(crate) struct Hosts {
+    named: Arc<[String]>,
+    issuers: Option<Arc<Authenticator>>,
+}
+
+impl Hosts {
+    pub(super) fn new(named: &[String]) -> Self {
+        Self { named: named.into(), issuers: None }
+    }
+
+    pub(super) fn with_issuers(self, authenticator: Arc<Authenticator>) -> Self {
+        Self { issuers: Some(authenticator), ..self }
+    }
+
+    /// Whether a request was sent to one of them.
+    pub(crate) fn include(&self, address: &Uri, headers: &HeaderMap) -> bool {
+        host(address, headers).is_some_and(|host| self.contain(host))
+    }
+
+    fn contain(&self, host: &str) -> bool {
+        let name = match host.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+            Some((v6, _)) => v6,
+            None => host.split_once(':').map_or(host, |(name, _)| name),
+        };
+        let is_back = |url: &String| {
+            let back = url.parse::<Uri>().ok();
+            back.is_some_and(|url| url.host().is_some_and(|ours| ours.eq_ignore_ascii_case(name)))
+        };
+        name.eq_ignore_ascii_case("localhost")
+            || name.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+            || self.named.iter().any(|ours| ours.eq_ignore_ascii_case(name))
+            || self.issuers.iter().any(|issuers| issuers.public_urls().iter().any(is_back))
+    }
 }
 
 #[cfg(test)]
@@ -189,7 +221,7 @@ mod tests {
             headers.insert(*name, value.parse().unwrap());
         }
         let host = text(&headers, "host");
-        judge(&method, host, &headers, &["gate.example".to_owned()]).is_ok()
+        judge(&method, host, &headers, &Hosts::new(&["gate.example".to_owned()])).is_ok()
     }
 
     #[test]

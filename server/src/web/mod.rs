@@ -58,6 +58,7 @@ use axum::{
     response::Redirect,
     routing::{get, post},
 };
+pub(crate) use door::Hosts;
 use http::HeaderMap;
 use login::Jar;
 use session::{Session, Sessions};
@@ -75,8 +76,7 @@ const FORM_BYTES_MAX: usize = 2 << 20;
 pub struct Site {
     api: Api,
     delivery: Delivery,
-    /// Names that the page answers to besides loopback ones.
-    hosts: Arc<[String]>,
+    hosts: Hosts,
     streams: Arc<Semaphore>,
     guard: Option<Guard>,
     sights: sight::Sights,
@@ -121,7 +121,7 @@ impl Site {
         Self {
             api: delivery.api().clone(),
             delivery,
-            hosts: hosts.into(),
+            hosts: Hosts::new(hosts),
             streams,
             guard: None,
             sights: sight::Sights::default(),
@@ -131,15 +131,14 @@ impl Site {
     /// With a login before every page.
     #[must_use]
     pub fn with_login(mut self, authenticator: Arc<Authenticator>, scheme: Scheme) -> Self {
+        self.hosts = self.hosts.with_issuers(Arc::clone(&authenticator));
         self.guard = Some(Guard { authenticator, sessions: Sessions::default(), scheme });
         self
     }
 
-    /// The names that the page answers to: those that were named, and those that issuers lead back to.
-    fn all_hosts(&self) -> Vec<String> {
-        let urls = self.guard.iter().flat_map(|guard| guard.authenticator.public_urls());
-        let names = urls.filter_map(|url| Some(url.parse::<http::Uri>().ok()?.host()?.to_owned()));
-        self.hosts.iter().cloned().chain(names).collect()
+    /// The names that the pages answer to.
+    pub(crate) fn hosts(&self) -> Hosts {
+        self.hosts.clone()
     }
 
     /// All pages.

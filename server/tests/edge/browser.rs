@@ -101,7 +101,8 @@ impl Browser {
     /// Sends a request, with the headers of this one call, each with its line end.
     pub(crate) async fn send(&self, line: &str, headers: &str, body: &str) -> Page {
         let host = if self.headers.contains("host:") { "" } else { "host: localhost\r\n" };
-        let kind = "content-type: application/x-www-form-urlencoded\r\n";
+        let is_form = !headers.contains("content-type:");
+        let kind = if is_form { "content-type: application/x-www-form-urlencoded\r\n" } else { "" };
         let request = format!(
             "{line} HTTP/1.1\r\n{host}{}{headers}{kind}content-length: {}\r\nconnection: close\r\n\r\n{body}",
             self.headers,

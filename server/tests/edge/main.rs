@@ -9,6 +9,7 @@ mod calls;
 mod data;
 mod delivery;
 mod errors;
+mod grpc_web;
 mod identity;
 mod issuer;
 mod listings;

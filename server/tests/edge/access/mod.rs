@@ -19,6 +19,7 @@ use phasegate_server::{
         identity::{Authenticate, Credentials, Identity, Kind, Unauthenticated, Vouched},
     },
     app::Parts,
+    config::Config,
 };
 use std::{
     collections::BTreeMap,
@@ -118,10 +119,14 @@ pub(crate) struct Guarded {
 impl Guarded {
     /// With a policy. `root` is an admin with every separate permission apart from `act_as`.
     pub(crate) async fn start(policy: &str) -> Self {
+        Self::start_with(config(), policy).await
+    }
+
+    /// The same, configured otherwise.
+    pub(crate) async fn start_with(mut config: Config, policy: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("policy.yaml");
         std::fs::write(&path, with_root(policy)).unwrap();
-        let mut config = config();
         config.policy = Some(path.clone());
         // Tests ask in a loop until something is so.
         config.edge.rates.control = 1_000_000.try_into().unwrap();
