@@ -9,8 +9,10 @@
 //!   upgrades of the server; they say so if they had to begin anew;
 //! - one [`Error`], with the [`Reason`] as an enum.
 //!
-//! What is deliberately absent: credentials and TLS (the server serves loopback only), caching, and
-//! the evaluation of flags inside the program.
+//! The clients of other languages, in `sdk/`, promise the same, and one suite tries all of them
+//! (`sdk/conformance`).
+//!
+//! What is deliberately absent: caching, and the evaluation of flags inside the program.
 //!
 //! ```no_run
 //! use phasegate_client::{Client, Reason, v1};
