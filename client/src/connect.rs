@@ -233,6 +233,11 @@ impl Client {
 }
 
 impl Settings {
+    /// Whether the next call may have another credential than the last: a token's file is read again.
+    pub(crate) fn may_renew(&self) -> bool {
+        matches!(self.token, Some(Ready::File(_)))
+    }
+
     /// Says who calls.
     pub(crate) fn sign(&self, metadata: &mut MetadataMap) {
         for (key, value) in &self.metadata {

@@ -1,8 +1,9 @@
 // One scenario, done by one client against a server of its own. The format is in README.md.
-import { mkdtemp, rm } from 'node:fs/promises';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Served, run } from '../../tests/program.mjs';
+import { certificates } from './certificates.mjs';
 import { at, filled, mismatch } from './match.mjs';
 import { Wire } from './wire.mjs';
 
@@ -47,12 +48,24 @@ export class Scenario {
   async #start() {
     const { server = [], clients } = this.#spec;
     const store = this.#spec.store === 'disk' ? ['--data', join(this.#folder, 'data')] : ['--memory'];
-    this.#args = [...store, ...server.map((arg) => filled(arg, { folder: this.#folder }))];
+    await this.#write(this.#spec.files ?? {});
+    if (this.#spec.certificates) await certificates(this.#folder);
+    const placed = (text) => (typeof text === 'string' ? text.replaceAll('$folder', this.#folder) : text);
+    this.#args = [...store, ...server.map(placed)];
     this.#served = await Served.start([...this.#args, '--listen', '127.0.0.1:0']);
     this.#wire = await Wire.to(this.#served.port);
     for (const [name, { direct, ...members }] of Object.entries(clients)) {
       const port = direct ? this.#served.port : this.#wire.port;
-      good(await this.#runner.tell('open', { client: name, address: `http://127.0.0.1:${port}`, ...members }));
+      const address = `${this.#spec.certificates ? 'https' : 'http'}://127.0.0.1:${port}`;
+      const placedMembers = Object.fromEntries(Object.entries(members).map(([key, value]) => [key, placed(value)]));
+      good(await this.#runner.tell('open', { client: name, address, ...placedMembers }));
+    }
+  }
+
+  /** Files of the scenario's own folder, for nobody else's eyes, as the server wants them. */
+  async #write(files) {
+    for (const [name, lines] of Object.entries(files)) {
+      await writeFile(join(this.#folder, name), `${lines.join('\n')}\n`, { mode: 0o600 });
     }
   }
 
@@ -158,6 +171,8 @@ export class Scenario {
     if (wrong) throw new Error(wrong);
   }
 
+  static async write(step) { await this.#write(step.write); }
+
   static async wire(step) { this.#wire[step.wire](); }
 
   static async advance(step) {
@@ -169,6 +184,7 @@ export class Scenario {
     const again = (args) => Served.start([...args, '--listen', `127.0.0.1:${this.#served.port}`]);
     switch (step.server) {
       case 'terminate': this.#served.signal('SIGTERM'); break;
+      case 'reload': this.#served.signal('SIGHUP'); break;
       case 'gone': await this.#served.end(); break;
       case 'kill': await this.#served.end('SIGKILL'); break;
       case 'start': this.#served = await again(this.#args); break;
@@ -188,7 +204,7 @@ export class Scenario {
 }
 
 const VERBS = Object.fromEntries(
-  ['call', 'finish', 'watch', 'next', 'end', 'fails', 'stop', 'close', 'complete', 'wire', 'advance', 'server']
+  ['call', 'finish', 'watch', 'next', 'end', 'fails', 'stop', 'close', 'complete', 'write', 'wire', 'advance', 'server']
     .map((verb) => [verb, Scenario[verb]]),
 );
 

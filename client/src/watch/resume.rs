@@ -10,6 +10,10 @@ use std::future::Future;
 use tokio::time::{sleep, timeout};
 use tonic::{Code, Request, Status, Streaming};
 
+/// How often in a row a stream is opened again after the credential was refused. Whoever writes a token's
+/// file anew may be a moment late.
+const RENEWALS_MAX: u32 = 2;
+
 /// What is watched.
 pub(super) trait Subject: Send + Sync + 'static {
     /// As it comes off the wire.
@@ -59,6 +63,8 @@ enum After {
     Resume,
     /// Begin with a snapshot.
     Restart,
+    /// Open it again with another credential, if there may be one.
+    Renew,
     /// Nothing can be done.
     Fail,
 }
@@ -75,9 +81,8 @@ impl After {
             // A message above the size that a client takes: it would come again.
             Code::OutOfRange => Self::Fail,
             Code::FailedPrecondition if replaced => Self::Restart,
-            // Credentials are not served yet, so there are no better ones to try.
-            Code::Unauthenticated
-            | Code::NotFound
+            Code::Unauthenticated => Self::Renew,
+            Code::NotFound
             | Code::InvalidArgument
             | Code::PermissionDenied
             | Code::Unimplemented => Self::Fail,
@@ -112,6 +117,7 @@ fn updates<S: Subject>(
         let mut position = from;
         let mut backoff = Backoff::new(client.settings.retry);
         let mut lost = false;
+        let mut renewed = 0;
         loop {
             subject.begin(&position);
             let opened = open(&subject, &seat, &position, &client.settings).await;
@@ -125,6 +131,7 @@ fn updates<S: Subject>(
                     match timeout(client.settings.silence, stream.message()).await {
                         Ok(Ok(Some(message))) => {
                             backoff.reset();
+                            renewed = 0;
                             let taken = subject.take(message);
                             position = taken.position;
                             if let Some(update) = taken.update {
@@ -144,8 +151,15 @@ fn updates<S: Subject>(
                     }
                 },
             };
-            match After::of(&error) {
-                After::Fail => {
+            let after = match After::of(&error) {
+                After::Renew if client.settings.may_renew() && renewed < RENEWALS_MAX => {
+                    renewed += 1;
+                    After::Resume
+                }
+                after => after,
+            };
+            match after {
+                After::Fail | After::Renew => {
                     yield Err(error);
                     return;
                 }
