@@ -56,6 +56,7 @@ pub(crate) struct Call {
     pub(crate) rpc: &'static str,
     pub(crate) principal: Option<String>,
     pub(crate) groups: Option<String>,
+    pub(crate) authorization: Option<String>,
     pub(crate) timeout: Option<String>,
     body: Vec<u8>,
 }
@@ -173,6 +174,7 @@ impl Scripted {
             rpc,
             principal: text("phasegate-principal"),
             groups: text("phasegate-groups"),
+            authorization: text("authorization"),
             timeout: text("grpc-timeout"),
             body: request.get_ref().encode_to_vec(),
         };

@@ -230,6 +230,42 @@ async fn what_cannot_get_better_ends_the_watch_with_its_error() {
 }
 
 #[tokio::test]
+async fn a_watch_with_a_token_s_file_comes_back_with_what_is_in_it_twice_in_a_row_at_most() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), "first").unwrap();
+    let server = Scripted::start().await;
+    let gone = || Step::End(Status::unauthenticated("no longer good"));
+    server.release_stream([snapshot(3), gone()]);
+    server.release_stream([gone()]);
+    server.release_stream([change(5), gone()]);
+    server.release_stream([gone()]);
+    server.release_stream([gone()]);
+    let client = server.connect().token_file(file.path()).await.unwrap();
+    let mut watch = client.watch_release("releases/r");
+    let first = timeout(PATIENCE, watch.next()).await.unwrap().unwrap();
+    assert_eq!(word(first.unwrap()), "snapshot 3");
+    std::fs::write(file.path(), "the second").unwrap();
+    let lost = "interrupted Unauthenticated";
+    let expected = [
+        lost,
+        "resumed",
+        lost,
+        "resumed",
+        "change 5",
+        lost,
+        "resumed",
+        lost,
+        "resumed",
+        "error Unauthenticated None",
+        "done",
+    ];
+    assert_eq!(told(watch, usize::MAX, word).await, expected);
+    let sent: Vec<_> = server.calls().into_iter().filter_map(|call| call.authorization).collect();
+    let second = || "Bearer the second".to_owned();
+    assert_eq!(sent, ["Bearer first".to_owned(), second(), second(), second(), second()]);
+}
+
+#[tokio::test]
 async fn an_ok_without_the_end_of_the_release_is_checked_with_the_release_itself() {
     for (release, expected, positions) in [
         (over(9), vec!["done"], vec![8]),
