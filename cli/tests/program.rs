@@ -1,4 +1,6 @@
-//! The program as a person or a script meets it: output, exit codes, and the tutorial, executed.
+//! The program as a person or a script meets it: output and exit codes.
+//!
+//! The tutorial is executed by `tests/cookbook/run`.
 
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 
@@ -92,53 +94,6 @@ fn a_crash_leaves_no_core_file_unless_it_is_wanted() {
     // Where this is false the system writes none at all, and what follows says little.
     println!("core files can be written here: {}", crash(&["--allow-core-files"]));
     assert!(!crash(&[]));
-}
-
-#[test]
-fn the_tutorial_does_what_it_says() {
-    let tutorial = std::fs::read_to_string(root().join("docs/tutorial.md")).unwrap();
-    let server = Server::rehearsal();
-    let path = format!(
-        "{}:{}",
-        Path::new(PROGRAM).parent().unwrap().display(),
-        std::env::var("PATH").unwrap()
-    );
-    let mut printed = String::new();
-    let mut checked = 0;
-    let mut lines = tutorial.lines();
-    while let Some(line) = lines.next() {
-        let block = |lines: &mut std::str::Lines<'_>| -> Vec<String> {
-            lines.take_while(|line| *line != "```").map(str::to_owned).collect()
-        };
-        match line {
-            "```sh" => {
-                let script = block(&mut lines).join("\n");
-                let mut bash = server.command("bash");
-                let output =
-                    bash.args(["-euo", "pipefail", "-c", &script]).env("PATH", &path).output();
-                let output = output.unwrap();
-                assert!(
-                    output.status.success(),
-                    "{script}\n{}{}",
-                    text(&output.stdout),
-                    text(&output.stderr)
-                );
-                printed.push_str(&text(&output.stdout));
-            }
-            "```text" => {
-                for shown in block(&mut lines) {
-                    let found = printed.lines().any(|line| line.trim_end() == shown);
-                    assert!(
-                        found,
-                        "the tutorial shows\n{shown}\nand nothing printed it:\n{printed}"
-                    );
-                    checked += 1;
-                }
-            }
-            _ => {}
-        }
-    }
-    assert!(checked > 10, "the tutorial shows what is printed");
 }
 
 #[test]

@@ -16,25 +16,33 @@ const PAGES = [
   { file: 'docs/grpcurl.md', showsAll: true },
 ];
 
+/** Longer than a page takes, on a busy machine. */
+const PATIENCE = 300_000;
+
 const wanted = (process.env.COOKBOOK_PAGES ?? '').split(' ').filter(Boolean);
 const isUpdate = process.env.UPDATE === '1';
 
 for (const { file, sections, showsAll } of PAGES) {
   if (wanted.length > 0 && !wanted.some((part) => file.includes(part))) continue;
-  test(`${file} does what it says`, async (t) => {
+  test(`${file} does what it says`, { timeout: PATIENCE }, async (t) => {
     const page = parse(await readFile(join(ROOT, file), 'utf8'), sections);
     const directory = await mkdtemp(join(tmpdir(), 'phasegate-cookbook-'));
-    t.after(() => rm(directory, { recursive: true, force: true }));
     const terminals = await Terminals.open(directory);
-    t.after(() => terminals.close());
+    t.after(async () => {
+      await terminals.close();
+      await rm(directory, { recursive: true, force: true });
+    });
     const edits = [];
-    for (const step of page.steps) {
-      const edit = await perform(step, { file, terminals, showsAll });
-      if (edit) edits.push(edit);
+    try {
+      for (const step of page.steps) {
+        const edit = await perform(step, { file, terminals, showsAll });
+        if (edit) edits.push(edit);
+      }
+      assert.deepEqual(terminals.leftOver(), [], `${file} does not show all that its terminals print`);
+    } finally {
+      if (edits.length > 0) await writeFile(join(ROOT, file), edited(page, edits));
     }
-    assert.deepEqual(terminals.leftOver(), [], `${file} does not show all that its terminals print`);
-    if (edits.length > 0) await writeFile(join(ROOT, file), edited(page, edits));
-    t.diagnostic(`${file}: ${page.steps.length} steps, ${edits.length} written anew`);
+    t.diagnostic(`${page.steps.length} steps, ${edits.length} written anew`);
   });
 }
 

@@ -110,13 +110,13 @@ export class Terminals {
 
   /** Ends all that runs. */
   async close() {
-    for (const name of this.#running.keys()) await this.#interrupt(name, 'SIGKILL');
-    await end(this.#shell, 'SIGKILL');
+    const children = [this.#shell, ...[...this.#running.values()].map(({ child }) => child)];
+    await Promise.all(children.map((child) => end(child, 'SIGKILL')));
   }
 
-  async #interrupt(name, signal = 'SIGINT') {
+  async #interrupt(name) {
     const running = this.#running.get(name);
-    if (running) await end(running.child, signal);
+    if (running) await end(running.child, 'SIGINT');
     this.#running.delete(name);
   }
 
@@ -157,6 +157,11 @@ export class Terminals {
 async function end(child, signal) {
   if (child.exitCode !== null || child.signalCode !== null) return;
   const closed = once(child, 'close');
-  process.kill(-child.pid, signal);
+  try {
+    process.kill(-child.pid, signal);
+  } catch (error) {
+    // It has ended by itself, and we have not heard of it yet.
+    if (error.code !== 'ESRCH') throw error;
+  }
   await closed;
 }
