@@ -14,7 +14,7 @@ export async function follow(page, { file, terminals, showsAll, isUpdate, edits 
     else if (step.terminal) await terminals.start(step.terminal, step.command);
     else await run(step, { where, terminals, showsAll, isUpdate, edits });
   }
-  assert.deepEqual(terminals.leftOver(), [], `${file} does not show all that its terminals print`);
+  assert.deepEqual(await terminals.leftOver(), [], `${file} does not show all that its terminals print`);
 }
 
 async function shows({ terminal, shown }, { where, terminals }) {

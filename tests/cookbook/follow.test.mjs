@@ -63,8 +63,8 @@ test('a terminal that ends without what is shown, or prints more, is an error', 
   const more = block('sh other', 'echo one; echo two') + block('text other', 'one', 'two') + block('sh other', 'echo three')
     + block('text other', '…');
   await followed(more);
-  // One write, so that nobody hears of the first line without the second.
-  const left = block('sh other', "printf 'one\\ntwo\\n'") + block('text other', 'one');
+  const left = block('sh other', 'mkfifo pipe; echo one; echo two; echo done >pipe') + block('text other', 'one')
+    + block('sh', 'cat pipe') + block('text', 'done');
   await assert.rejects(followed(left), /does not show all/);
 });
 

@@ -100,9 +100,11 @@ export class Terminals {
     }
   }
 
-  /** What terminals have printed and no page has shown, servers apart. */
-  leftOver() {
-    return [...this.#running].filter(([, running]) => !running.isServer).flatMap(([name, running]) => {
+  /** Ends what runs in terminals, servers apart; gives what they have printed and no page has shown. */
+  async leftOver() {
+    const others = [...this.#running].filter(([, running]) => !running.isServer);
+    await Promise.all(others.map(([, { child }]) => end(child, 'SIGINT')));
+    return others.flatMap(([name, running]) => {
       const lines = linesOf(this.#outwards(running.said)).slice(running.taken);
       return lines.length > 0 ? [`in ${name}:\n${lines.join('\n')}`] : [];
     });
@@ -153,9 +155,9 @@ export class Terminals {
   }
 }
 
-/** Ends a child with all that it started. */
+/** Ends a child with all that it started, and waits until all that they printed was read. */
 async function end(child, signal) {
-  if (child.exitCode !== null || child.signalCode !== null) return;
+  if (child.stdout.closed) return;
   const closed = once(child, 'close');
   try {
     process.kill(-child.pid, signal);
