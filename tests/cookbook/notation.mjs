@@ -12,7 +12,6 @@ const KINDS = {
   uuid: '[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}',
   hash: '[0-9a-f]{64}',
   port: '[1-9][0-9]{0,4}',
-  token: '[A-Za-z0-9_-]{20,}',
   time: '\\d{4}-\\d\\d-\\d\\dT\\d\\d:\\d\\d:\\d\\d(?:\\.\\d+)?Z',
 };
 
@@ -29,8 +28,8 @@ export function linesOf(text) {
 /** Whether a line that is shown stands for one that was printed. */
 function standsFor(shown, printed) {
   if (shown === printed) return true;
-  const escaped = shown.replace(/[.*+?^${}()|[\]\\]/g, '\\$&');
-  const pattern = escaped.replaceAll(LINES, '.+').replace(/<([a-z]+)>/g, (whole, kind) => (kind in KINDS ? `(?:${KINDS[kind]})` : whole));
+  const escaped = shown.replace(/[.*+?^${}()|[\]\\]/g, '\\$&').replaceAll(LINES, '.+');
+  const pattern = escaped.replace(/<([a-z]+)>/g, (whole, kind) => (kind in KINDS ? `(?:${KINDS[kind]})` : whole));
   return new RegExp(`^${pattern}$`).test(printed);
 }
 
@@ -79,7 +78,9 @@ export function align(shown, printed) {
       const cost = costs[i][j];
       if (i < shown.length && j < printed.length) {
         if (isLines(shown[i])) {
-          for (let after = j + 1; after <= printed.length; after += 1) reach(i + 1, after, cost + FURTHER * (after - j - 1), { i, j, same: true });
+          for (let after = j + 1; after <= printed.length; after += 1) {
+            reach(i + 1, after, cost + FURTHER * (after - j - 1), { i, j, same: true });
+          }
         } else {
           const same = standsFor(shown[i], printed[j]);
           reach(i + 1, j + 1, cost + (same ? 0 : CHANGED), { i, j, same });
@@ -110,7 +111,7 @@ export function rewrite(shown, printed) {
   return align(shown, printed).flatMap((pair) => (pair.same ? pair.shown : pair.printed.map(generalize)));
 }
 
-/** A printed line with the kinds in place of what surely differs from run to run. */
+/** A printed line with the kinds in place of what surely differs from run to run; 74.. are the ports of pages. */
 function generalize(line) {
   return line
     .replace(new RegExp(KINDS.uuid, 'g'), '<uuid>')

@@ -20,6 +20,8 @@ const LISTENING = /^listening on https?:\/\/127\.0\.0\.1:(\d+)$/m;
 
 export class Terminals {
   #directory;
+  #blocks;
+  #env;
   #shell;
   #heard = '';
   #count = 0;
@@ -31,29 +33,28 @@ export class Terminals {
   static async open(directory) {
     const terminals = new Terminals();
     terminals.#directory = join(directory, 'work');
-    await mkdir(join(directory, 'blocks'));
+    terminals.#blocks = join(directory, 'blocks');
+    await mkdir(terminals.#blocks);
     await mkdir(terminals.#directory);
     await symlink(join(ROOT, 'examples'), join(terminals.#directory, 'examples'));
     const inherited = Object.entries(process.env).filter(([key]) => !/^(PHASEGATE|COOKBOOK)_/.test(key));
-    const env = {
+    terminals.#env = {
       ...Object.fromEntries(inherited),
       PATH: `${process.env.COOKBOOK_TOOLS}:${process.env.PATH}`,
       HOME: directory, XDG_CONFIG_HOME: join(directory, 'config'), XDG_CACHE_HOME: join(directory, 'cache'),
       NO_COLOR: '1', LC_ALL: 'C.UTF-8', TZ: 'UTC',
     };
     terminals.#shell = spawn('bash', ['--noprofile', '--norc'], {
-      cwd: terminals.#directory, env, stdio: ['pipe', 'pipe', 'ignore'], detached: true,
+      cwd: terminals.#directory, env: terminals.#env, stdio: ['pipe', 'pipe', 'ignore'], detached: true,
     });
     terminals.#shell.stdout.on('data', (bytes) => { terminals.#heard += bytes; });
-    terminals.env = env;
-    terminals.blocks = join(directory, 'blocks');
     return terminals;
   }
 
   /** Runs a block in the shell; gives its exit code and what it printed. */
   async run(command) {
     this.#count += 1;
-    const block = join(this.blocks, `${this.#count}`);
+    const block = join(this.#blocks, `${this.#count}`);
     // A command that fails ends the block and not the shell.
     const ends = `trap 'ended=$?; trap - ERR; return $ended' ERR\nset -o pipefail\nshopt -s expand_aliases\n`;
     const address = this.#ports.has(DEFAULT_PORT)
@@ -71,7 +72,7 @@ export class Terminals {
     await this.#interrupt(name);
     const port = this.#ports.get(DEFAULT_PORT);
     const env = {
-      ...this.env, PHASEGATE_LISTEN: '127.0.0.1:0', ...(port && { PHASEGATE_ADDRESS: `http://127.0.0.1:${port}` }),
+      ...this.#env, PHASEGATE_LISTEN: '127.0.0.1:0', ...(port && { PHASEGATE_ADDRESS: `http://127.0.0.1:${port}` }),
     };
     const listens = /--listen[ =]127\.0\.0\.1:(\d+)/.exec(command);
     const free = listens ? command.replace(listens[0], '--listen 127.0.0.1:0') : command;
@@ -90,7 +91,11 @@ export class Terminals {
   async shows(name, shown) {
     const running = this.#running.get(name);
     if (!running) throw new Error(`nothing runs in the terminal ${name}`);
-    const rest = () => linesOf(this.#outwards(running.said)).slice(running.taken);
+    const rest = () => {
+      // A line that may go on is none yet.
+      const lines = running.child.stdout.closed ? running.said : running.said.slice(0, running.said.lastIndexOf('\n') + 1);
+      return linesOf(this.#outwards(lines)).slice(running.taken);
+    };
     const taken = () => standsForFirst(shown, rest());
     try {
       running.taken += await this.#until(`"${shown.join('\n')}" in ${name}`, running.child, taken);
@@ -128,7 +133,7 @@ export class Terminals {
     for (;;) {
       const value = found();
       if (value !== undefined && value !== null) return value;
-      if (child.exitCode !== null || child.signalCode !== null) throw new Error(`it ended, and there was not ${what}`);
+      if (child.stdout.closed) throw new Error(`it ended, and there was not ${what}`);
       const step = new AbortController();
       const signal = AbortSignal.any([patience, step.signal]);
       try {
