@@ -11,6 +11,7 @@ const ROOT = join(import.meta.dirname, '..', '..');
 
 /** Pages that are executed. Without `showsAll`, a block after which nothing is shown may print what it likes. */
 const PAGES = [
+  { file: 'README.md', sections: ['A first release in five minutes', 'Your application follows'] },
   { file: 'docs/tutorial.md', showsAll: true },
   { file: 'docs/grpcurl.md', showsAll: true },
 ];
