@@ -113,7 +113,11 @@ func local(code codes.Code, format string, parts ...any) *Error {
 func errorOf(ctx context.Context, err error) *Error {
 	got := status.Convert(err)
 	read := &Error{Code: got.Code(), Message: got.Message(), status: got}
-	if read.Code == codes.Canceled || read.Code == codes.DeadlineExceeded {
+	switch read.Code {
+	case codes.DeadlineExceeded:
+		// Whoever noticed first: the server is told when the time is over, and may say so before the context does.
+		read.cause = context.DeadlineExceeded
+	case codes.Canceled:
 		read.cause = ctx.Err()
 	}
 	if read.Message == "" {

@@ -62,7 +62,7 @@ func refusal(err error) reply {
 // silence is nothing, until the client leaves.
 func silence(stream grpc.ServerStream) error {
 	<-stream.Context().Done()
-	return nil
+	return status.FromContextError(stream.Context().Err()).Err()
 }
 
 // streamed opens the stream and does one thing after another, until one of them ends it.

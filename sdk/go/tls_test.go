@@ -103,19 +103,24 @@ func TestOverTLSTheServerIsCheckedAndTheClientShowsItsCertificate(t *testing.T) 
 		t.Errorf("%q, %v", name, server.seen()[0].metadata)
 	}
 
-	for name, options := range map[string][]phasegate.Option{
-		"another authority":                     {phasegate.WithCAFile(other.path("ca.pem"))},
-		"the authorities of the system":         nil,
-		"a certificate that the server refuses": {phasegate.WithCAFile(ours.path("ca.pem")), untrusted(t, other)},
+	for name, row := range map[string]struct {
+		options []phasegate.Option
+		says    string
+	}{
+		"another authority":             {[]phasegate.Option{phasegate.WithCAFile(other.path("ca.pem"))}, "certificate"},
+		"the authorities of the system": {nil, "certificate"},
+		// The server's word may be lost, because it closes the connection behind it.
+		"a certificate of a stranger": {[]phasegate.Option{phasegate.WithCAFile(ours.path("ca.pem")), eve(t, other)}, ""},
 	} {
-		_, err := phasegate.Connect(t.Context(), server.address, options...)
-		if status.Code(err) != codes.Unavailable || !strings.Contains(err.Error(), "certificate") {
+		_, err := phasegate.Connect(t.Context(), server.address, row.options...)
+		if status.Code(err) != codes.Unavailable || !strings.Contains(err.Error(), row.says) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
 }
 
-func untrusted(t *testing.T, by *authority) phasegate.Option {
+// eve has a certificate that the server does not trust.
+func eve(t *testing.T, by *authority) phasegate.Option {
 	by.issue(t, "eve", &x509.Certificate{ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}})
 	return phasegate.WithCertificateFiles(by.path("eve.pem"), by.path("eve.key"))
 }
