@@ -99,7 +99,7 @@ func answered(got any, err error) (any, error) {
 	case nil:
 		return object{}, nil
 	case time.Time:
-		return message(timestamppb.New(got)), nil
+		return message(&rehearsalv1.GetResponse{Now: timestamppb.New(got)}), nil
 	case proto.Message:
 		return message(got), nil
 	default:
