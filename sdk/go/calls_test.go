@@ -179,7 +179,7 @@ func paused() reply {
 }
 
 // pausedWith is what a pause comes to with these replies: its result, and the request ids that came.
-func pausedWith(t *testing.T, replies ...reply) (*v1.Release, error, []string) {
+func pausedWith(t *testing.T, replies ...reply) (*v1.Release, []string, error) {
 	t.Helper()
 	server := start(t)
 	server.reply(replies...)
@@ -188,7 +188,7 @@ func pausedWith(t *testing.T, replies ...reply) (*v1.Release, error, []string) {
 	for _, call := range server.seen() {
 		ids = append(ids, call.request.(*v1.PauseReleaseRequest).RequestId)
 	}
-	return release, err, ids
+	return release, ids, err
 }
 
 func TestACallThatFailedInPassingIsMadeAgainUnderTheSameRequestID(t *testing.T) {
@@ -200,7 +200,7 @@ func TestACallThatFailedInPassingIsMadeAgainUnderTheSameRequestID(t *testing.T) 
 		"rate":     refused(codes.ResourceExhausted, phasegate.ReasonRateLimited, after(0)),
 		"overload": refused(codes.ResourceExhausted, phasegate.ReasonOverloaded, after(time.Millisecond)),
 	} {
-		release, err, ids := pausedWith(t, refusal(failing), paused())
+		release, ids, err := pausedWith(t, refusal(failing), paused())
 		if err != nil || release.GetName() != "releases/r" || len(ids) != 2 || ids[0] != ids[1] {
 			t.Errorf("%s: %v, %v, %q", name, release, err, ids)
 		}
@@ -232,7 +232,7 @@ func TestARefusalIsAnAnswerAndNotRepeated(t *testing.T) {
 		phasegate.ReasonUnauthenticated:  codes.Unauthenticated,
 		phasegate.ReasonInternal:         codes.Internal,
 	} {
-		_, err, ids := pausedWith(t, refusal(refused(code, reason)), paused())
+		_, ids, err := pausedWith(t, refusal(refused(code, reason)), paused())
 		if phasegate.ReasonOf(err) != reason || status.Code(err) != code || len(ids) != 1 {
 			t.Errorf("%v after %d calls", err, len(ids))
 		}
@@ -241,7 +241,7 @@ func TestARefusalIsAnAnswerAndNotRepeated(t *testing.T) {
 
 func TestAttemptsAreBounded(t *testing.T) {
 	gone := refusal(status.Error(codes.Unavailable, "gone"))
-	_, err, ids := pausedWith(t, gone, gone, gone, gone, gone, gone, gone)
+	_, ids, err := pausedWith(t, gone, gone, gone, gone, gone, gone, gone)
 	if err == nil || err.Error() != "gone [Unavailable]" || len(ids) != 5 {
 		t.Errorf("%v after %d calls", err, len(ids))
 	}
@@ -249,7 +249,7 @@ func TestAttemptsAreBounded(t *testing.T) {
 
 func TestAWaitThatTheTimeoutLeavesNoRoomForIsNotBegun(t *testing.T) {
 	draining := refused(codes.Unavailable, phasegate.ReasonServerDraining, after(time.Hour))
-	_, err, ids := pausedWith(t, refusal(draining), paused())
+	_, ids, err := pausedWith(t, refusal(draining), paused())
 	var got *phasegate.Error
 	if !errors.As(err, &got) || got.Reason != phasegate.ReasonServerDraining || got.RetryAfter != time.Hour || len(ids) != 1 {
 		t.Errorf("%v after %d calls", err, len(ids))
@@ -358,7 +358,7 @@ func TestAWaitMayTakeLongerThanOtherCallsByItsMaxWait(t *testing.T) {
 }
 
 func TestAnAnswerWithoutItsResourceIsAnError(t *testing.T) {
-	_, err, _ := pausedWith(t, answer(&v1.PauseReleaseResponse{}))
+	_, _, err := pausedWith(t, answer(&v1.PauseReleaseResponse{}))
 	if err == nil || err.Error() != "the server's answer lacks `release` [Internal]" {
 		t.Errorf("%v", err)
 	}

@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"log/slog"
 	"os"
 	"sync"
 	"time"
@@ -208,9 +207,7 @@ func (r *runner) watch(name string) (*watch, error) {
 }
 
 func open(command command) (*phasegate.Client, error) {
-	options := []phasegate.Option{
-		phasegate.WithLogger(slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))),
-	}
+	var options []phasegate.Option
 	given := func(text *string, option func(string) phasegate.Option) {
 		if text != nil {
 			options = append(options, option(*text))
