@@ -51,7 +51,7 @@ OPTIONS: dict[str, tuple[str, Callable[[Any], Any]]] = {
 """What `open` may say, and what a client calls it."""
 
 
-class Senseless(Exception):
+class SenselessError(Exception):
     """A command that makes no sense."""
 
 
@@ -139,11 +139,11 @@ class Runner:
             case "info":
                 return {"client": self._kind.name}
             case "open":
-                options = dict(
-                    (name, read(command[key]))
+                options = {
+                    name: read(command[key])
                     for key, (name, read) in OPTIONS.items()
                     if key in command
-                )
+                }
                 client = await self._kind.open(command["address"], options)
                 self._clients[command["client"]] = client
                 return {}
@@ -163,7 +163,7 @@ class Runner:
                 await self._kind.close(self._clients.pop(command["client"]))
                 return {}
             case other:
-                raise Senseless(f"nothing is called {other!r}")
+                raise SenselessError(f"nothing is called {other!r}")
 
     async def _call(self, client: Any, method: str, request: Json) -> Any:
         if method == "ClockNow":
@@ -194,7 +194,7 @@ class Runner:
             case "audit":
                 return client.watch_audit_entries(**named)
             case other:
-                raise Senseless(f"nothing to watch is called {other!r}")
+                raise SenselessError(f"nothing to watch is called {other!r}")
 
 
 def retry_of(attempts: int = 5, firstMs: float = 200, longestMs: float = 20_000) -> phasegate.Retry:  # noqa: N803
@@ -206,10 +206,10 @@ def keywords(method: Callable[..., Any], message: Message) -> Json:
     """What a method is given for a request."""
     parameters = inspect.signature(method).parameters
     given: Json = {}
-    for field, value in message.ListFields():
-        if field.name not in parameters:
-            raise Senseless(f"the method has no {field.name!r}")
-        given[field.name] = of_field(value)
+    for set_field, value in message.ListFields():
+        if set_field.name not in parameters:
+            raise SenselessError(f"the method has no {set_field.name!r}")
+        given[set_field.name] = of_field(value)
     for name, parameter in parameters.items():
         if parameter.default is inspect.Parameter.empty and name not in given:
             field = message.DESCRIPTOR.fields_by_name[name]
@@ -276,7 +276,7 @@ def of_update(update: Any) -> Json:
         case phasegate.Resumed():
             return {"type": "resumed"}
         case _:
-            raise Senseless(f"the driver knows no {type(update).__name__}")
+            raise SenselessError(f"the driver knows no {type(update).__name__}")
 
 
 def of_time(time: datetime) -> str:

@@ -5,6 +5,7 @@ import pickle
 import pytest
 from google.protobuf.any_pb2 import Any
 from google.protobuf.duration_pb2 import Duration
+from google.protobuf.message import Message
 from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RetryInfo
 from google.rpc.status_pb2 import Status
 
@@ -12,7 +13,7 @@ from phasegate import Code, Error, Reason, Violation, v1
 from phasegate._error import from_status
 
 
-def error(code: Code, message: str, *details: object) -> Error:
+def error(code: Code, message: str, *details: Message) -> Error:
     status = Status(code=code.value[0], message=message)
     for detail in details:
         packed = Any()
