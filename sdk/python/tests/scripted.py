@@ -54,6 +54,7 @@ class Scripted(ReleaseServiceServicer, ClockServiceServicer):
         self.asked: list[Any] = []
         self.said: list[dict[str, str | bytes]] = []
         self.left: list[float | None] = []
+        self.peers: list[str] = []
         self.answer: Callable[[Any, grpc.ServicerContext], Any] = lambda _request, _context: None
         self.stream: Callable[[Any, grpc.ServicerContext], Iterator[Any]] = lambda _r, _c: iter(())
         self.gone = threading.Event()
@@ -62,6 +63,7 @@ class Scripted(ReleaseServiceServicer, ClockServiceServicer):
         self.asked.append(request)
         self.said.append(dict(context.invocation_metadata()))
         self.left.append(context.time_remaining())
+        self.peers.append(context.peer())
 
     def PauseRelease(self, request: Any, context: grpc.ServicerContext) -> Any:
         self._note(request, context)

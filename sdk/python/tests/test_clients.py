@@ -212,6 +212,18 @@ def test_a_watch_goes_on_where_it_was(kind: str, server: Scripted) -> None:
     assert {request.store_id for request in server.asked} == {"s"}
 
 
+def test_watches_and_calls_have_connections_of_their_own(kind: str, server: Scripted) -> None:
+    server.stream = lambda _request, _context: iter([commit(4)])
+    server.answer = lambda _request, _context: v1.GetReleaseResponse(
+        release=commit(4, over=True).release
+    )
+    # An end with OK without the end of the release is looked into, by a call.
+    updates = follow(kind, server, 99)
+    assert len(updates) == 1
+    watched, called = server.peers
+    assert watched != called
+
+
 def test_a_stream_that_is_silent_is_given_up(kind: str, server: Scripted) -> None:
     held = threading.Event()
 

@@ -77,6 +77,19 @@ def test_violations_metadata_and_the_wait_are_kept_and_shown() -> None:
     )
 
 
+def test_an_error_can_be_sent_to_another_process() -> None:
+    there = pickle.loads(pickle.dumps(error(Code.ABORTED, "no", info("ETAG_MISMATCH", a="b"))))  # noqa: S301 - our own bytes
+    assert (there.code, there.reason) == (Code.ABORTED, Reason.ETAG_MISMATCH)
+    assert (there.message, there.metadata) == ("no", {"a": "b"})
+
+
+def test_details_that_cannot_be_read_are_somebody_elses() -> None:
+    status = Status(code=9)
+    status.details.add(type_url="type.googleapis.com/google.rpc.ErrorInfo", value=b"\xff\xff")
+    trailers = [("grpc-status-details-bin", status.SerializeToString())]
+    assert from_status(Code.ABORTED, "no", trailers).reason is Reason.NONE
+
+
 def test_a_violation_that_the_message_says_is_not_said_twice() -> None:
     bad = BadRequest()
     bad.field_violations.add(field="duration", description="must be above 0 s")

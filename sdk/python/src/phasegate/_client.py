@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import weakref
 from collections.abc import Callable
 from types import TracebackType
@@ -58,6 +59,8 @@ class Client(
         self._silence = Silence(self._connection.silence)
         self._places = Places(lambda: self._connect(watches=True))
         self._watches: weakref.WeakSet[Watch[Any]] = weakref.WeakSet()
+        # No watch begins while the client is closed.
+        self._beginning = threading.Lock()
 
     def watch_release(self, name: str, *, after: Position = BEGINNING) -> Watch[ReleaseUpdate]:
         """Follows one release to its end: a snapshot, then every change, each once, in order.
@@ -109,8 +112,10 @@ class Client(
         """Ends all calls and watches, and the connections. Who waits for one gets a `phasegate.Error`
         with `Code.CANCELLED`.
         """
-        self._closing.set()
-        for watch in list(self._watches):
+        with self._beginning:
+            self._closing.set()
+            watches = list(self._watches)
+        for watch in watches:
             watch.close()
         for channel in (self._calls, *self._places.channels):
             channel.close()
@@ -132,17 +137,20 @@ class Client(
         after: Position,
         method: Callable[[grpc.Channel], grpc.UnaryStreamMultiCallable[Q, M]],
     ) -> Watch[U]:
-        if self._closing.is_set():
-            raise closed()
-        place = self._places.take()
-        watch = Watch(
-            Course(subject, after, self._connection.retry, renewable=self._connection.renewable),
-            place,
-            method(place.channel),
-            self.get_release,
-            self._connection,
-            self._silence,
-            self._closing,
-        )
-        self._watches.add(watch)
+        with self._beginning:
+            if self._closing.is_set():
+                raise closed()
+            place = self._places.take()
+            watch = Watch(
+                Course(
+                    subject, after, self._connection.retry, renewable=self._connection.renewable
+                ),
+                place,
+                method(place.channel),
+                self.get_release,
+                self._connection,
+                self._silence,
+                self._closing,
+            )
+            self._watches.add(watch)
         return watch

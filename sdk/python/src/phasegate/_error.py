@@ -5,7 +5,6 @@ from __future__ import annotations
 import enum
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
 
 import grpc
 from google.protobuf.message import DecodeError
@@ -182,7 +181,7 @@ class Error(Exception):
         self.code = code
         self.reason = reason
         self.message = message
-        self.metadata = MappingProxyType(dict(metadata or {}))
+        self.metadata = dict(metadata or {})
         self.violations = tuple(violations)
         self.retry_after = retry_after
 
@@ -209,25 +208,11 @@ def from_status(
     code: Code, message: str | None, trailers: Iterable[tuple[str, str | bytes]] | None
 ) -> Error:
     """The error that a status and the trailers which came with it mean."""
-    details = _details(trailers or ())
-    info = ErrorInfo()
-    bad = BadRequest()
-    retry = RetryInfo()
-    is_ours = False
+    info, bad, retry = _details(trailers or ())
     retry_after = None
-    violations: list[Violation] = []
-    for detail in details.details:
-        if detail.Is(ErrorInfo.DESCRIPTOR):
-            detail.Unpack(info)
-            is_ours = info.domain == DOMAIN
-        elif detail.Is(BadRequest.DESCRIPTOR):
-            detail.Unpack(bad)
-            violations = [Violation(v.field, v.description) for v in bad.field_violations]
-        elif detail.Is(RetryInfo.DESCRIPTOR):
-            detail.Unpack(retry)
-            if retry.HasField("retry_delay"):
-                retry_after = retry.retry_delay.seconds + retry.retry_delay.nanos / 1e9
-    if not is_ours:
+    if retry.HasField("retry_delay"):
+        retry_after = retry.retry_delay.seconds + retry.retry_delay.nanos / 1e9
+    if info.domain != DOMAIN:
         if code == Code.RESOURCE_EXHAUSTED and TOO_LARGE in (message or ""):
             # What the contract calls OUT_OF_RANGE. The peer is not exhausted: it would come again.
             code = Code.OUT_OF_RANGE
@@ -237,17 +222,25 @@ def from_status(
         message or "",
         reason=Reason(info.reason),
         metadata=info.metadata,
-        violations=violations,
+        violations=[Violation(each.field, each.description) for each in bad.field_violations],
         retry_after=retry_after,
     )
 
 
-def _details(trailers: Iterable[tuple[str, str | bytes]]) -> Status:
+def _details(
+    trailers: Iterable[tuple[str, str | bytes]],
+) -> tuple[ErrorInfo, BadRequest, RetryInfo]:
+    """The details that this client looks at; those that did not come are empty."""
+    found = (ErrorInfo(), BadRequest(), RetryInfo())
     for key, value in trailers:
-        if key == DETAILS and isinstance(value, bytes):
-            try:
-                return Status.FromString(value)
-            except DecodeError:
-                # Somebody else's bytes; the code still stands.
-                break
-    return Status()
+        if key != DETAILS or not isinstance(value, bytes):
+            continue
+        try:
+            for detail in Status.FromString(value).details:
+                for message in found:
+                    # Says whether it is one, too.
+                    detail.Unpack(message)
+        except DecodeError:
+            # Somebody else's bytes; the code still stands.
+            break
+    return found

@@ -95,7 +95,12 @@ class Watch(Generic[U]):
             await asyncio.wait({doing})
             if not self._is_closed:
                 self._doing = None
-                outcome = doing.result()
+                try:
+                    outcome = doing.result()
+                except BaseException:
+                    # What nobody foresaw: the course does not know where it is.
+                    self._close()
+                    raise
         self._close()
         if self._client_is_closed:
             raise closed()
