@@ -165,9 +165,24 @@ def test_a_token_file_is_tried_twice_in_a_row() -> None:
         "Resumed",
         "Change",
     ]
-    watched = course(OneRelease("releases/r"), renewable=True)
+    # A message in between is a credential that was good.
+    again = (*outcomes, STRANGER, STRANGER, Opened(), of_one(5, EVENT))
+    assert len(given(course(OneRelease("releases/r"), renewable=True), *again)) == 9
     with pytest.raises(Error):
-        given(watched, *outcomes, STRANGER, STRANGER, STRANGER)
+        given(course(OneRelease("releases/r"), renewable=True), *again, *[STRANGER] * 3)
+
+
+def test_a_stream_that_was_not_interrupted_is_not_resumed() -> None:
+    watched = course(OneRelease("releases/r"))
+    outcomes = (Opened(), of_one(3), GONE, Opened(), of_one(4, EVENT), COMPACTED)
+    assert kinds(given(watched, *outcomes, Opened(), of_one(90))) == [
+        "Snapshot",
+        "Interrupted",
+        "Resumed",
+        "Change",
+        "Restarted",
+        "Snapshot",
+    ]
 
 
 def test_a_set_is_given_once_it_is_complete() -> None:
