@@ -6,7 +6,9 @@ import asyncio
 import gc
 import itertools
 import threading
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
 
@@ -152,6 +154,73 @@ def test_a_closed_client_makes_no_calls(server: Scripted) -> None:
         client.get_release("releases/r")
     with pytest.raises(Error, match="the client is closed"):
         client.watch_release("releases/r")
+
+
+@pytest.mark.parametrize("waits_for", ["an answer", "another attempt"])
+def test_closing_a_client_ends_its_calls(kind: str, server: Scripted, waits_for: str) -> None:
+    asked, held = threading.Event(), threading.Event()
+
+    def answer(_request: Any, context: grpc.ServicerContext) -> None:
+        asked.set()
+        if waits_for == "another attempt":
+            refuse(context, Code.UNAVAILABLE, "SERVER_DRAINING", retry=WITHIN)
+        held.wait(WITHIN)
+
+    server.answer = answer
+    began = time.monotonic()
+    try:
+        if kind == "blocking":
+            raised = closed_while_it_calls(server, asked)
+        else:
+            raised = asyncio.run(closed_while_it_calls_too(server, asked))
+    finally:
+        held.set()
+    assert raised.code is Code.CANCELLED
+    assert time.monotonic() - began < WITHIN / 2
+
+
+def closed_while_it_calls(server: Scripted, asked: threading.Event) -> Error:
+    client = phasegate.Client(server.address)
+    with ThreadPoolExecutor(1) as pool:
+        call = pool.submit(client.pause_release, "releases/r")
+        assert asked.wait(WITHIN)
+        client.close()
+        error = call.exception(WITHIN)
+    assert isinstance(error, Error)
+    return error
+
+
+async def closed_while_it_calls_too(server: Scripted, asked: threading.Event) -> Error:
+    client = aio.Client(server.address)
+    call = asyncio.create_task(client.pause_release("releases/r"))
+    assert await asyncio.get_running_loop().run_in_executor(None, asked.wait, WITHIN)
+    await client.aclose()
+    with pytest.raises(Error) as raised:
+        await call
+    return raised.value
+
+
+def test_a_task_that_is_cancelled_stays_cancelled(server: Scripted) -> None:
+    asked, held = threading.Event(), threading.Event()
+
+    def answer(_request: Any, _context: grpc.ServicerContext) -> None:
+        asked.set()
+        held.wait(WITHIN)
+
+    server.answer = answer
+
+    async def cancel() -> None:
+        async with aio.Client(server.address) as client:
+            call = asyncio.create_task(client.pause_release("releases/r"))
+            assert await asyncio.get_running_loop().run_in_executor(None, asked.wait, WITHIN)
+            call.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await call
+
+    try:
+        asyncio.run(cancel())
+    finally:
+        held.set()
 
 
 # Watches.

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import sys
 import time
 from functools import cached_property
 from typing import TYPE_CHECKING, Protocol, TypeVar
@@ -48,7 +50,9 @@ C = TypeVar("C", bound=Changing)
 class Caller(Connecting):
     """Makes calls. The services are mixed in, one class for each."""
 
-    _is_closed = False
+    def _begin(self) -> None:
+        # Set once the client is closed, for those who wait.
+        self._closing = asyncio.Event()
 
     def _connect(self, *, watches: bool) -> grpc.aio.Channel:
         connection = self._connection
@@ -114,7 +118,8 @@ class Caller(Connecting):
                 wait = patience.after(error, time.monotonic())
                 if wait is None:
                     raise
-            await asyncio.sleep(wait)
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self._closing.wait(), wait)
 
     async def _change(
         self,
@@ -142,7 +147,7 @@ class Caller(Connecting):
         deadline: float,
         has: str | None,
     ) -> A:
-        if self._is_closed:
+        if self._closing.is_set():
             raise closed()
         try:
             answer = await method(
@@ -153,6 +158,11 @@ class Caller(Connecting):
             )
         except grpc.aio.AioRpcError as error:
             raise failed(error) from error
+        except asyncio.CancelledError:
+            # grpcio says the same of a call whose connection is closed and of a task that is cancelled.
+            if self._closing.is_set() and not is_cancelled():
+                raise closed() from None
+            raise
         if has is not None and not answer.HasField(has):
             raise incomplete(has)
         return answer
@@ -161,6 +171,12 @@ class Caller(Connecting):
 def failed(error: grpc.aio.AioRpcError) -> Error:
     """What an error of grpcio means."""
     return from_status(error.code(), error.details(), error.trailing_metadata())
+
+
+def is_cancelled() -> bool:
+    """Whether somebody wants the current task to end. Before Python 3.11 nobody can know."""
+    task = asyncio.current_task()
+    return sys.version_info >= (3, 11) and task is not None and task.cancelling() > 0
 
 
 def closed() -> Error:

@@ -109,7 +109,7 @@ class Client(
         """Ends all calls and watches, and the connections. Who waits for one gets a `phasegate.Error`
         with `Code.CANCELLED`.
         """
-        self._is_closed = True
+        self._closing.set()
         for watch in list(self._watches):
             watch._close_with_client()
         channels = self._places.channels
@@ -134,7 +134,7 @@ class Client(
         after: Position,
         method: Callable[[grpc.aio.Channel], grpc.aio.UnaryStreamMultiCallable[Q, M]],
     ) -> Watch[U]:
-        if self._is_closed:
+        if self._closing.is_set():
             raise closed()
         place = self._places.take()
         watch = Watch(
