@@ -17,6 +17,7 @@ import pytest
 
 import phasegate
 from phasegate import Code, Error, Position, Reason, Retry, aio, v1
+from phasegate._places import WATCHES_PER_CHANNEL
 
 from .scripted import WITHIN, Scripted, refuse, scripted
 
@@ -291,6 +292,16 @@ def test_watches_and_calls_have_connections_of_their_own(kind: str, server: Scri
     assert len(updates) == 1
     watched, called = server.peers
     assert watched != called
+
+
+def test_a_connection_carries_a_hundred_watches(server: Scripted) -> None:
+    server.stream = lambda _request, _context: iter([commit(4)])
+    with phasegate.Client(server.address) as client:
+        watches = [client.watch_release("releases/r") for _ in range(WATCHES_PER_CHANNEL + 1)]
+        for watch in watches:
+            next(watch)
+    assert len(set(server.peers[:-1])) == 1
+    assert server.peers[-1] != server.peers[0]
 
 
 def test_a_stream_that_is_silent_is_given_up(kind: str, server: Scripted) -> None:
