@@ -351,6 +351,8 @@ def test_a_watch_that_nobody_keeps_ends_on_the_server_too(kind: str, server: Scr
                 break
             gc.collect()
             assert server.gone.wait(WITHIN)
+            # Its place on the connection is free again, too.
+            assert client._places.taken == 0
 
     async def forget_too() -> None:
         async with aio.Client(server.address) as client:
@@ -359,6 +361,7 @@ def test_a_watch_that_nobody_keeps_ends_on_the_server_too(kind: str, server: Scr
             gc.collect()
             loop = asyncio.get_running_loop()
             assert await loop.run_in_executor(None, server.gone.wait, WITHIN)
+            assert client._places.taken == 0
 
     server.stream = stream
     try:

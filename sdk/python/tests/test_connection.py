@@ -119,6 +119,7 @@ def test_a_connection_carries_a_hundred_watches_and_a_freed_place_is_taken_again
     taken[7].leave()
     # Left twice, it is free for one.
     taken[7].leave()
+    assert places.taken == WATCHES_PER_CHANNEL
     assert places.take().channel is taken[0].channel
     assert places.take().channel is beyond.channel
     assert len(places.channels) == 2

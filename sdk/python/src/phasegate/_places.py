@@ -45,6 +45,12 @@ class Places(Generic[C]):
         with self._lock:
             return [channel for channel, _ in self._channels]
 
+    @property
+    def taken(self) -> int:
+        """Places that are taken, on all of them."""
+        with self._lock:
+            return sum(len(taken) for _, taken in self._channels)
+
     def take(self) -> Place[C]:
         """A place on the first connection that has one left, or on a new one."""
         with self._lock:
