@@ -406,6 +406,14 @@ def test_closing_wakes_whoever_waits_for_an_update(server: Scripted, closed: str
     assert told == ["ended" if closed == "watch" else Code.CANCELLED]
 
 
+def test_a_watch_that_has_ended_has_ended_whatever_the_client_does(server: Scripted) -> None:
+    server.stream = lambda _request, _context: iter([commit(4, over=True)])
+    with phasegate.Client(server.address) as client:
+        watch = client.watch_release("releases/r")
+        assert len(list(watch)) == 1
+    assert list(watch) == []
+
+
 def test_to_ask_may_be_cancelled_without_losing_anything(server: Scripted) -> None:
     held = threading.Event()
 

@@ -116,6 +116,11 @@ class Caller(Connecting):
             )
         except grpc.RpcError as error:
             raise failed(error) from error
+        except ValueError as error:
+            # What grpcio says of a connection that was closed meanwhile.
+            if not self._closing.is_set():
+                raise
+            raise closed() from error
         if has is not None and not answer.HasField(has):
             raise incomplete(has)
         return answer

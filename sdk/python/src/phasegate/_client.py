@@ -116,7 +116,7 @@ class Client(
             self._closing.set()
             watches = list(self._watches)
         for watch in watches:
-            watch.close()
+            watch._close_with_client()
         for channel in (self._calls, *self._places.channels):
             channel.close()
 
@@ -150,7 +150,6 @@ class Client(
                 self.get_release,
                 self._connection,
                 self._silence,
-                self._closing,
             )
             self._watches.add(watch)
         return watch

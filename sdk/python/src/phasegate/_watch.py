@@ -55,7 +55,6 @@ class Watch(Generic[U]):
         look: Callable[[str], v1.Release],
         connection: Connection,
         silence: Silence,
-        client_closing: threading.Event,
     ) -> None:
         self._course = course
         self._steps = course.steps()
@@ -66,8 +65,8 @@ class Watch(Generic[U]):
         self._look = look
         self._connection = connection
         self._silence = silence
-        self._client_closing = client_closing
         self._closing = threading.Event()
+        self._client_is_closed = False
         self._stream: Any = None
         self._early: Outcome[Any] = None
 
@@ -92,7 +91,7 @@ class Watch(Generic[U]):
                 # not know where it is.
                 self.close()
                 raise
-        if self._client_closing.is_set():
+        if self._client_is_closed:
             raise closed()
         raise StopIteration
 
@@ -103,6 +102,11 @@ class Watch(Generic[U]):
         if stream is not None:
             stream.cancel()
         self._place.leave()
+
+    def _close_with_client(self) -> None:
+        """Who asks is told that it is not over."""
+        self._client_is_closed = not self._closing.is_set()
+        self.close()
 
     def __enter__(self) -> Watch[U]:
         return self
@@ -136,7 +140,11 @@ class Watch(Generic[U]):
 
     def _open(self, request: Any) -> Outcome[Any]:
         self._early = None
-        self._stream = stream = self._method(request, metadata=self._connection.metadata())
+        try:
+            self._stream = stream = self._method(request, metadata=self._connection.metadata())
+        except ValueError as error:
+            # What grpcio says of a connection that was closed meanwhile.
+            raise closed() from error
         if self._closing.is_set():
             # Whoever closed the watch may not have seen this one.
             stream.cancel()
