@@ -315,7 +315,7 @@ def test_a_stream_that_is_silent_is_given_up(kind: str, server: Scripted) -> Non
 
     server.stream = stream
     try:
-        updates = follow(kind, server, 3, silence=0.3)
+        updates = follow(kind, server, 3, silence=1.0)
     finally:
         held.set()
     assert [type(update).__name__ for update in updates] == ["Interrupted", "Resumed", "Change"]
