@@ -27,7 +27,7 @@ export class Served {
     ended.catch(() => {});
     const listening = (async () => {
       for await (const line of createInterface({ input: child.stdout })) {
-        const found = /listening on (http:\/\/\S+)/.exec(line);
+        const found = /listening on (https?:\/\/\S+)/.exec(line);
         if (found) return found[1];
       }
       throw new Error(`the server did not say where it listens: ${said}`);
