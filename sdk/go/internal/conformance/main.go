@@ -242,7 +242,7 @@ func open(command command) (*phasegate.Client, error) {
 		}
 		options = append(options, phasegate.WithRetry(retry))
 	}
-	return phasegate.Connect(background, command.Address, options...)
+	return phasegate.New(command.Address, options...)
 }
 
 func milliseconds(count int64) time.Duration { return time.Duration(count) * time.Millisecond }
