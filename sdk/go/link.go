@@ -2,6 +2,7 @@ package phasegate
 
 import (
 	"context"
+	"errors"
 	"sync"
 
 	"google.golang.org/grpc"
@@ -27,7 +28,7 @@ type link struct {
 	closed  bool
 }
 
-// connection is one of gRPC's, with how many calls use it.
+// connection is one of gRPC's, with how many calls and streams use it.
 type connection struct {
 	*grpc.ClientConn
 	uses int
@@ -35,7 +36,10 @@ type connection struct {
 	retired bool
 }
 
-var errClosed = status.Error(codes.Canceled, "the client is closed")
+var (
+	errClosed = status.Error(codes.Canceled, "the client is closed")
+	errSilent = status.Error(codes.Unavailable, "the server was silent for too long")
+)
 
 func (l *link) take() (*connection, error) {
 	l.mu.Lock()
@@ -54,11 +58,13 @@ func (l *link) take() (*connection, error) {
 	return l.current, nil
 }
 
-// give says that a call no longer uses the connection, and what came of the call.
+// give says that a call or a stream no longer uses the connection, and what came of it. One that is not there any more,
+// or has been silent for too long, is not used again.
 func (l *link) give(used *connection, err error) {
 	l.mu.Lock()
 	used.uses--
-	if status.Code(err) == codes.Unavailable && used.GetState() != connectivity.Ready {
+	gone := status.Code(err) == codes.Unavailable && used.GetState() != connectivity.Ready
+	if gone || errors.Is(err, errSilent) {
 		used.retired = true
 		if l.current == used {
 			l.current = nil
@@ -91,21 +97,12 @@ func (l *link) Invoke(ctx context.Context, method string, request, answer any, o
 	return err
 }
 
-// NewStream opens a stream, which uses the connection until its context ends: whoever opens one has to end it.
+// NewStream is what the stubs of gRPC want to have. No call has a stream, and a watch opens its own on a connection that
+// it holds, because it may learn that the connection is dead before gRPC does.
 func (l *link) NewStream(
-	ctx context.Context, stream *grpc.StreamDesc, method string, options ...grpc.CallOption,
+	context.Context, *grpc.StreamDesc, string, ...grpc.CallOption,
 ) (grpc.ClientStream, error) {
-	used, err := l.take()
-	if err != nil {
-		return nil, err
-	}
-	opened, err := used.ClientConn.NewStream(l.sign(ctx), stream, method, options...)
-	if err != nil {
-		l.give(used, err)
-		return nil, err
-	}
-	context.AfterFunc(ctx, func() { l.give(used, nil) })
-	return opened, nil
+	return nil, status.Error(codes.Unimplemented, "a stream is opened on a connection")
 }
 
 // reach connects, and says why not.

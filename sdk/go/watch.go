@@ -24,7 +24,7 @@ type subject[M, U any] interface {
 	// begin says that a stream is about to be opened behind this position: what does not reach up to it is forgotten.
 	begin(from Position)
 	// open opens the stream behind a position.
-	open(ctx context.Context, on *link, from Position) (grpc.ServerStreamingClient[M], error)
+	open(ctx context.Context, on grpc.ClientConnInterface, from Position) (grpc.ServerStreamingClient[M], error)
 	// take takes a message in: where to resume from now on, and what to hand on, if anything.
 	take(message *M) (position Position, update U, told bool)
 	// isOver says whether an end with OK is the end of the watch.
@@ -113,15 +113,22 @@ func (w *watching[M, U]) follow(ctx context.Context) (ending, *Error) {
 	defer cancel(nil)
 	silence := time.AfterFunc(w.client.options.silence, func() { cancel(errSilent) })
 	defer silence.Stop()
-	broke := func(err error) (ending, *Error) {
-		if cause := context.Cause(opened); errors.Is(cause, errSilent) {
-			err = errSilent
-		}
+	used, err := w.on.take()
+	if err != nil {
 		return broken, errorOf(ctx, err)
+	}
+	var came error
+	defer func() { w.on.give(used, came) }()
+	broke := func(err error) (ending, *Error) {
+		came = err
+		if cause := context.Cause(opened); errors.Is(cause, errSilent) {
+			came = errSilent
+		}
+		return broken, errorOf(ctx, came)
 	}
 
 	w.subject.begin(w.course.position)
-	stream, err := w.subject.open(opened, w.on, w.course.position)
+	stream, err := w.subject.open(w.on.sign(opened), used, w.course.position)
 	if err != nil {
 		return broke(err)
 	}
@@ -173,8 +180,6 @@ func (w *watching[M, U]) ok(ctx context.Context) (ending, *Error) {
 // tell hands on one of the kinds of update that all watches have: each of them implements all the interfaces, so it is
 // a U.
 func (w *watching[M, U]) tell(update any) bool { return w.yield(update.(U), nil) }
-
-var errSilent = status.Error(codes.Unavailable, "the server was silent for too long")
 
 // left is the error of a watch that was ended from this side; nil if it was not.
 func (w *watching[M, U]) left(ctx context.Context) *Error {

@@ -20,7 +20,7 @@ type chain struct{}
 func (chain) begin(Position) {}
 
 func (chain) open(
-	ctx context.Context, on *link, from Position,
+	ctx context.Context, on grpc.ClientConnInterface, from Position,
 ) (grpc.ServerStreamingClient[v1.WatchAuditEntriesResponse], error) {
 	return v1.NewAuditServiceClient(on).WatchAuditEntries(ctx, &v1.WatchAuditEntriesRequest{
 		AfterSequence: from.Revision,

@@ -55,7 +55,7 @@ type oneRelease struct {
 func (*oneRelease) begin(Position) {}
 
 func (o *oneRelease) open(
-	ctx context.Context, on *link, from Position,
+	ctx context.Context, on grpc.ClientConnInterface, from Position,
 ) (grpc.ServerStreamingClient[v1.WatchReleaseResponse], error) {
 	return v1.NewReleaseServiceClient(on).WatchRelease(ctx, &v1.WatchReleaseRequest{
 		Name:                o.name,

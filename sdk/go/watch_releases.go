@@ -56,7 +56,7 @@ func (m *matching) begin(from Position) {
 }
 
 func (m *matching) open(
-	ctx context.Context, on *link, from Position,
+	ctx context.Context, on grpc.ClientConnInterface, from Position,
 ) (grpc.ServerStreamingClient[v1.WatchReleasesResponse], error) {
 	return v1.NewReleaseServiceClient(on).WatchReleases(ctx, &v1.WatchReleasesRequest{
 		ResumeAfterRevision: from.Revision,

@@ -197,6 +197,10 @@ func TestAServerThatFallsSilentIsLeftAndCalledAgain(t *testing.T) {
 	same(t, words(t, client.WatchRelease(patient(t), "releases/r"), all),
 		[]string{"snapshot 3", "interrupted Unavailable", "resumed", "change 4", "done"})
 	<-left
+	// One of calls, the one that fell silent, and another.
+	if server.connected() != 3 {
+		t.Errorf("%d connections", server.connected())
+	}
 }
 
 func TestAServerThatDoesNotEvenOpenTheStreamIsLeftToo(t *testing.T) {
