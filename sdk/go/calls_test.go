@@ -299,7 +299,7 @@ func TestTheClockIsNeverMovedTwice(t *testing.T) {
 func TestAServerThatDoesNotAnswerEndsInADeadline(t *testing.T) {
 	server := start(t)
 	server.reply(silence)
-	_, err := server.client(t, phasegate.WithTimeout(300*time.Millisecond)).PauseRelease(t.Context(), pause())
+	_, err := server.client(t, phasegate.WithTimeout(time.Second)).PauseRelease(t.Context(), pause())
 	var got *phasegate.Error
 	if !errors.As(err, &got) || got.Code != codes.DeadlineExceeded || !got.Unreachable() ||
 		!errors.Is(err, context.DeadlineExceeded) || len(server.seen()) != 1 {

@@ -16,6 +16,7 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/stats"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -193,7 +194,7 @@ func TestAServerThatFallsSilentIsLeftAndCalledAgain(t *testing.T) {
 		return silence(stream)
 	})
 	server.stream("WatchRelease", last(4))
-	client := server.client(t, phasegate.WithSilence(300*time.Millisecond))
+	client := server.client(t, phasegate.WithSilence(time.Second))
 	same(t, words(t, client.WatchRelease(patient(t), "releases/r"), all),
 		[]string{"snapshot 3", "interrupted Unavailable", "resumed", "change 4", "done"})
 	<-left
@@ -209,24 +210,31 @@ func TestAServerThatDoesNotEvenOpenTheStreamIsLeftToo(t *testing.T) {
 	server.streams["WatchRelease"] = []reply{silence}
 	server.mu.Unlock()
 	server.stream("WatchRelease", last(4))
-	client := server.client(t, phasegate.WithSilence(300*time.Millisecond))
+	client := server.client(t, phasegate.WithSilence(time.Second))
 	same(t, words(t, client.WatchRelease(patient(t), "releases/r"), all),
 		[]string{"interrupted Unavailable", "resumed", "change 4", "done"})
 }
 
 func TestAConsumerMayTakeLongerThanTheSilence(t *testing.T) {
 	server := start(t)
-	server.stream("WatchRelease", snapshot(3), last(4))
-	client := server.client(t, phasegate.WithSilence(200*time.Millisecond))
+	looked := make(chan struct{})
+	server.stream("WatchRelease", snapshot(3), func(grpc.ServerStream) error {
+		<-looked
+		return nil
+	}, last(4))
+	client := server.client(t, phasegate.WithSilence(time.Second))
 	var said []string
 	for update, err := range client.WatchRelease(patient(t), "releases/r") {
 		if err != nil {
 			t.Fatal(err)
 		}
 		said = append(said, word(update))
-		busy, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
-		<-busy.Done()
-		cancel()
+		if len(said) == 1 {
+			busy, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+			<-busy.Done()
+			cancel()
+			close(looked)
+		}
 	}
 	same(t, said, []string{"snapshot 3", "change 4"})
 }
@@ -506,6 +514,34 @@ func TestClosingTheClientEndsItsWatches(t *testing.T) {
 	<-left
 	same(t, said, []string{"snapshot 3", "the client is closed [Canceled]"})
 	same(t, words(t, client.WatchRelease(patient(t), "releases/r"), all), []string{"error Canceled ", "done"})
+}
+
+// ends tells of each connection that ended.
+type ends chan struct{}
+
+func (ends) TagRPC(ctx context.Context, _ *stats.RPCTagInfo) context.Context   { return ctx }
+func (ends) HandleRPC(context.Context, stats.RPCStats)                         {}
+func (ends) TagConn(ctx context.Context, _ *stats.ConnTagInfo) context.Context { return ctx }
+func (e ends) HandleConn(_ context.Context, what stats.ConnStats) {
+	if _, ended := what.(*stats.ConnEnd); ended {
+		e <- struct{}{}
+	}
+}
+
+func TestAClientThatIsClosedKeepsNoConnection(t *testing.T) {
+	ended := make(ends, 10)
+	server := start(t, grpc.StatsHandler(ended))
+	server.stream("WatchRelease", snapshot(3), silence)
+	client := server.client(t)
+	same(t, words(t, client.WatchRelease(patient(t), "releases/r"), 1), []string{"snapshot 3"})
+	client.Close()
+	for range server.connected() {
+		select {
+		case <-ended:
+		case <-patient(t).Done():
+			t.Fatalf("of %d connections one is left", server.connected())
+		}
+	}
 }
 
 func TestAWaitBeforeAWatchIsOpenedAgainEndsWithItsContext(t *testing.T) {
