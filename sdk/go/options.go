@@ -89,7 +89,11 @@ func WithSilence(silence time.Duration) Option {
 }
 
 // WithLogger names where the client writes what it does of its own accord: calls that are made again, watches that are
-// opened again, a token file that cannot be read. Nowhere unless given.
+// opened again, a token file that cannot be read. Nowhere unless given, and not nil.
 func WithLogger(logger *slog.Logger) Option {
-	return func(o *options) { o.logger = logger }
+	return func(o *options) {
+		if logger != nil {
+			o.logger = logger
+		}
+	}
 }
