@@ -30,7 +30,7 @@ export class Scenario {
   async play() {
     this.#folder = await mkdtemp(join(tmpdir(), 'phasegate-conformance-'));
     try {
-      await this.#start();
+      await within(this.#start(), 'the start');
       for (const [n, step] of this.#spec.steps.entries()) {
         try {
           await within(this.#step(step), `step ${n + 1}`);
