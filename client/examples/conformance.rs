@@ -13,13 +13,11 @@ use serde_json::{Map, Value, json};
 use std::{
     collections::HashMap,
     error::Error as StdError,
+    io::Write as _,
     sync::{Arc, LazyLock, Mutex, PoisonError},
     time::Duration,
 };
-use tokio::{
-    io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader},
-    sync::mpsc,
-};
+use tokio::sync::mpsc;
 
 static POOL: LazyLock<DescriptorPool> = LazyLock::new(|| {
     DescriptorPool::decode(phasegate_api::DESCRIPTORS).expect("it was compiled into the program")
@@ -28,18 +26,19 @@ static POOL: LazyLock<DescriptorPool> = LazyLock::new(|| {
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn StdError>> {
     let runner = Arc::new(Runner::default());
+    let mut commands = lines();
     let (say, mut said) = mpsc::channel::<Value>(16);
     let talk = tokio::spawn(async move {
-        let mut out = tokio::io::stdout();
         while let Some(answer) = said.recv().await {
-            out.write_all(format!("{answer}\n").as_bytes()).await?;
-            out.flush().await?;
+            // A line is short, and the other end reads all the time.
+            let mut out = std::io::stdout().lock();
+            writeln!(out, "{answer}")?;
+            out.flush()?;
         }
         std::io::Result::Ok(())
     });
-    let mut lines = BufReader::new(tokio::io::stdin()).lines();
-    while let Some(line) = lines.next_line().await? {
-        let command: Value = serde_json::from_str(&line)?;
+    while let Some(line) = commands.recv().await {
+        let command: Value = serde_json::from_str(&line?)?;
         let (runner, say) = (Arc::clone(&runner), say.clone());
         tokio::spawn(async move {
             let answer = match runner.run(&command).await {
@@ -50,9 +49,22 @@ async fn main() -> Result<(), Box<dyn StdError>> {
             let _ = say.send(answer).await;
         });
     }
-    drop((runner, say));
-    talk.await??;
+    // What is still waited for is of no interest to anybody any more.
+    talk.abort();
     Ok(())
+}
+
+/// The lines of stdin, read by a thread of their own.
+fn lines() -> mpsc::Receiver<std::io::Result<String>> {
+    let (tell, told) = mpsc::channel(16);
+    std::thread::spawn(move || {
+        for line in std::io::stdin().lines() {
+            if tell.blocking_send(line).is_err() {
+                return;
+            }
+        }
+    });
+    told
 }
 
 /// The clients and watches that were opened, by their names.

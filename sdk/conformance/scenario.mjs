@@ -39,8 +39,7 @@ export class Scenario {
         }
       }
     } finally {
-      await this.#wire?.end();
-      await this.#served?.end('SIGKILL');
+      await within(Promise.all([this.#wire?.end(), this.#served?.end('SIGKILL')]), 'the end');
       await rm(this.#folder, { recursive: true, force: true });
     }
   }
@@ -51,7 +50,8 @@ export class Scenario {
     await this.#write(this.#spec.files ?? {});
     if (this.#spec.certificates) await certificates(this.#folder);
     const placed = (text) => (typeof text === 'string' ? text.replaceAll('$folder', this.#folder) : text);
-    this.#args = [...store, ...server.map(placed)];
+    // A page of this origin there is none: it makes the server speak gRPC-Web.
+    this.#args = [...store, '--grpc-web-origin', 'https://conformance.example', ...server.map(placed)];
     this.#served = await Served.start([...this.#args, '--listen', '127.0.0.1:0']);
     this.#wire = await Wire.to(this.#served.port);
     for (const [name, { direct, ...members }] of Object.entries(clients)) {
