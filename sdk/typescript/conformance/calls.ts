@@ -1,8 +1,9 @@
 // The methods of the API by their names, as methods of the SDK.
 
-import { type DescMessage, fromJson, type JsonValue, type Message } from '@bufbuild/protobuf';
-import { DurationSchema } from '@bufbuild/protobuf/wkt';
+import { create, type DescMessage, fromJson, type JsonValue, type Message } from '@bufbuild/protobuf';
+import { DurationSchema, type Timestamp } from '@bufbuild/protobuf/wkt';
 import { type Client, v1 } from '@phasegate/client';
+import { GetResponseSchema } from '../src/gen/phasegate/rehearsal/v1/clock_pb.js';
 import { messageJson } from './json.js';
 
 /** Methods that take a request: the RPC's name but for its first letter. */
@@ -39,6 +40,11 @@ const WITH_REQUEST = [
 type Request = Readonly<Record<string, JsonValue>>;
 type Made = (client: Client, request: Request) => Promise<Message | undefined>;
 
+/** What the clock says, as the response that it came in. */
+async function response(now: Promise<Timestamp>): Promise<Message> {
+  return create(GetResponseSchema, { now: await now });
+}
+
 /** A method of the client that takes the request of this RPC. */
 function withRequest(method: (typeof WITH_REQUEST)[number] | 'planRelease', rpc: string): Made {
   const schema = (v1 as unknown as Record<string, DescMessage>)[`${rpc}RequestSchema`];
@@ -66,8 +72,9 @@ const CALLS: Readonly<Record<string, Made>> = {
   GetAuditHead: (client) => client.getAuditHead(),
   ListSinks: (client) => client.listSinks(),
   SendTestNotification: (client, { sink }) => client.sendTestNotification(String(sink ?? '')),
-  ClockNow: (client) => client.clockNow(),
-  AdvanceClock: (client, { duration = '0s' }) => client.advanceClock(fromJson(DurationSchema, duration)),
+  ClockNow: (client) => response(client.clockNow()),
+  AdvanceClock: (client, { duration = '0s' }) =>
+    response(client.advanceClock(fromJson(DurationSchema, duration))),
 };
 
 /** Makes a call; what it gives as proto JSON, `{}` if that is nothing. None if there is no such method. */

@@ -3,6 +3,7 @@
 import { createRegistry, fromJson, type JsonValue, type Message, toJson } from '@bufbuild/protobuf';
 import { file_google_protobuf_timestamp } from '@bufbuild/protobuf/wkt';
 import { PhasegateError, Position, v1 } from '@phasegate/client';
+import { file_phasegate_rehearsal_v1_clock } from '../src/gen/phasegate/rehearsal/v1/clock_pb.js';
 
 const registry = createRegistry(
   v1.file_phasegate_v1_access_service,
@@ -13,6 +14,8 @@ const registry = createRegistry(
   v1.file_phasegate_v1_release,
   v1.file_phasegate_v1_release_service,
   v1.file_phasegate_v1_targeting,
+  file_phasegate_rehearsal_v1_clock,
+  // Of updates: the server's time.
   file_google_protobuf_timestamp,
 );
 
@@ -53,6 +56,6 @@ export function errorJson(thrown: unknown): object {
   }
   return {
     code: 'RUNNER',
-    message: thrown instanceof Error ? (thrown.stack ?? thrown.message) : String(thrown),
+    message: String(thrown),
   };
 }
