@@ -1,6 +1,6 @@
 // What the page does, with the SDK as it is bundled for browsers: the test calls it, and looks at what it says.
 
-import { connect, PhasegateError, Reason, v1 } from '@phasegate/client/web';
+import { connect, PhasegateError, Reason, v1 } from '@phasegate/client';
 
 /** What came of a rollout. */
 interface Told {

@@ -36,6 +36,14 @@ type Init<Schema extends DescMessage> = MessageInitShape<Schema>;
 type Mutation = { requestId: string };
 
 /**
+ * A client that calls by this caller. Only `connect` makes one, so that the types of the transport are none of
+ * the package's.
+ *
+ * @internal
+ */
+export let clientOf: (caller: Caller) => Client;
+
+/**
  * A client of one server. Made by `connect`; share it. A connection that is lost is made again when it is next
  * needed.
  *
@@ -45,9 +53,12 @@ type Mutation = { requestId: string };
 export class Client {
   readonly #caller: Caller;
 
-  /** Made by `connect`. */
-  constructor(caller: Caller) {
+  private constructor(caller: Caller) {
     this.#caller = caller;
+  }
+
+  static {
+    clientOf = (caller) => new Client(caller);
   }
 
   /** Ends everything that is going on, with the code `CANCELLED`, and all connections. */

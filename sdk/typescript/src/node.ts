@@ -5,7 +5,7 @@
  */
 
 import { Caller } from './calls.js';
-import { Client } from './client.js';
+import { type Client, clientOf } from './client.js';
 import { wrong } from './error.js';
 import { connections } from './node/connections.js';
 import { tls } from './node/tls.js';
@@ -36,7 +36,7 @@ export function connect(to: string, options: ConnectOptions = {}): Client {
   const url = address(to);
   checkPlaintext(url, options);
   const link = connections(url, tls(url, options));
-  return new Client(new Caller(link, settings(options), credential(options)));
+  return clientOf(new Caller(link, settings(options), credential(options)));
 }
 
 function credential({ token, tokenFile }: ConnectOptions): Credential {

@@ -2,7 +2,7 @@
 
 export { Client } from './client.js';
 export type { Retry } from './decisions.js';
-export { PhasegateError, type Violation } from './error.js';
+export { type ErrorFacts, PhasegateError, type Violation } from './error.js';
 export type { CallOptions, ConnectOptions } from './options.js';
 export { Code, Reason } from './reason.js';
 export * as v1 from './v1.js';

@@ -6,7 +6,7 @@
 
 import { createGrpcWebTransport } from '@connectrpc/connect-web';
 import { Caller } from './calls.js';
-import { Client } from './client.js';
+import { type Client, clientOf } from './client.js';
 import { wrong } from './error.js';
 import {
   address,
@@ -39,5 +39,5 @@ export function connect(to: string, options: ConnectOptions = {}): Client {
   const credential = options.token === undefined ? nobody : tokenCredential(options.token);
   const transport = createGrpcWebTransport({ baseUrl: url.origin });
   const link = { calls: transport, seat: () => ({ transport, leave: () => {} }), close: () => {} };
-  return new Client(new Caller(link, settings(options), credential));
+  return clientOf(new Caller(link, settings(options), credential));
 }

@@ -34,7 +34,11 @@ export type AuditUpdate = AuditEntryAdded | AuditBookmark | Connectivity;
 
 type FromServer = Exclude<AuditUpdate, Connectivity>;
 
-/** The chain, for ever. */
+/**
+ * The chain, for ever.
+ *
+ * @internal
+ */
 export class Chain
   implements
     Subject<typeof WatchAuditEntriesRequestSchema, typeof WatchAuditEntriesResponseSchema, FromServer>

@@ -48,7 +48,11 @@ export type ReleaseUpdate = ReleaseSnapshot | ReleaseChanged | Bookmark | Connec
 
 type FromServer = Exclude<ReleaseUpdate, Connectivity>;
 
-/** One release, to its end. */
+/**
+ * One release, to its end.
+ *
+ * @internal
+ */
 export class OneRelease
   implements Subject<typeof WatchReleaseRequestSchema, typeof WatchReleaseResponseSchema, FromServer>
 {

@@ -37,7 +37,11 @@ export type ReleasesUpdate = ReleasesSnapshot | ReleasesChanged | Bookmark | Con
 
 type FromServer = Exclude<ReleasesUpdate, Connectivity>;
 
-/** All releases that match, for ever. */
+/**
+ * All releases that match, for ever.
+ *
+ * @internal
+ */
 export class Matching
   implements Subject<typeof WatchReleasesRequestSchema, typeof WatchReleasesResponseSchema, FromServer>
 {
