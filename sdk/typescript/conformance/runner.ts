@@ -4,6 +4,7 @@
 //   runner             gRPC
 //   runner --grpc-web  gRPC-web, as browsers speak it
 
+import { readFile } from 'node:fs/promises';
 import { createInterface } from 'node:readline';
 import type { Watch } from '@phasegate/client';
 import * as overGrpc from '@phasegate/client/node';
@@ -56,7 +57,10 @@ function open(command: Command): void {
   const { client, address, ca, certificate, key, principal, groups, token, tokenFile } = command;
   const { timeoutMs, silenceMs, retry } = command;
   if (client === undefined || address === undefined) throw new Nonsense('open needs a client and an address');
-  const given = { principal, groups, token, tokenFile, timeoutMs, silenceMs, retry };
+  // Pages have no files; a function that is asked for the token is how they renew one.
+  const asked = isWeb && tokenFile !== undefined ? () => readFile(tokenFile, 'utf8') : undefined;
+  const credential = asked === undefined ? { token, tokenFile } : { token: asked };
+  const given = { principal, groups, ...credential, timeoutMs, silenceMs, retry };
   const files = { caFile: ca, certificateFile: certificate, keyFile: key };
   const said = Object.entries({ ...given, ...files }).filter(([, value]) => value !== undefined);
   clients.set(client, connect(address, Object.fromEntries(said)));
