@@ -10,24 +10,46 @@ export function cancelled(signal: AbortSignal): PhasegateError {
   return new PhasegateError(Code.Cancelled, 'ended by the caller', { cause: reason });
 }
 
+/**
+ * Who follows which signal. Each signal has one listener of ours, however many calls share it: Node warns of a
+ * leak when it has more than ten.
+ */
+const followed = new WeakMap<AbortSignal, Set<AbortController>>();
+
+function onAbort(this: AbortSignal): void {
+  for (const follower of followed.get(this) ?? []) follower.abort(this.reason);
+}
+
+function follow(signal: AbortSignal, follower: AbortController): void {
+  const followers = followed.get(signal) ?? new Set();
+  followed.set(signal, followers);
+  if (followers.size === 0) signal.addEventListener('abort', onAbort);
+  followers.add(follower);
+}
+
+function unfollow(signal: AbortSignal, follower: AbortController): void {
+  const followers = followed.get(signal);
+  followers?.delete(follower);
+  if (followers?.size === 0) signal.removeEventListener('abort', onAbort);
+}
+
 /** A controller that is aborted with any of the signals, until it is let go. */
 export class Linked extends AbortController {
   readonly #signals: readonly AbortSignal[];
-  readonly #follow = (event: Event): void => this.abort((event.target as AbortSignal).reason);
 
   constructor(...signals: (AbortSignal | undefined)[]) {
     super();
     this.#signals = signals.filter((signal) => signal !== undefined);
     for (const signal of this.#signals) {
       if (signal.aborted) this.abort(signal.reason);
-      signal.addEventListener('abort', this.#follow);
+      follow(signal, this);
     }
   }
 
   /** Aborts what is still going on, and leaves the signals alone. */
-  release(reason?: unknown): void {
-    for (const signal of this.#signals) signal.removeEventListener('abort', this.#follow);
-    this.abort(reason);
+  release(): void {
+    for (const signal of this.#signals) unfollow(signal, this);
+    this.abort();
   }
 }
 

@@ -270,6 +270,22 @@ test('a token that is asked for is asked for each time', async () => {
   assert.deepEqual(sent, ['Bearer pgt_1', 'Bearer pgt_2']);
 });
 
+test('many calls at a time share a signal without a warning', async () => {
+  const server = await Scripted.start();
+  const warnings: string[] = [];
+  const warned = ({ message }: Error) => warnings.push(message);
+  process.on('warning', warned);
+  const { signal } = new AbortController();
+  const client = server.client();
+  const calls = Array.from({ length: 50 }, () => {
+    server.reply({ answer: { flag: {} } });
+    return client.getFlag('flags/f', { signal });
+  });
+  await Promise.all(calls);
+  process.off('warning', warned);
+  assert.deepEqual(warnings, []);
+});
+
 test('a client that is closed ends its calls, and makes none', async () => {
   const server = await Scripted.start();
   server.reply('silence');
