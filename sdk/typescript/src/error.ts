@@ -18,10 +18,15 @@ export interface Violation {
 
 /** What an error says beside its message. */
 export interface ErrorFacts {
+  /** Default: none. */
   readonly reason?: Reason;
+  /** Default: empty. */
   readonly metadata?: Readonly<Record<string, string>>;
+  /** Default: none. */
   readonly violations?: readonly Violation[];
+  /** In milliseconds. */
   readonly retryAfterMs?: number | undefined;
+  /** What it came of. */
   readonly cause?: unknown;
 }
 

@@ -7,7 +7,7 @@
 export const Reason = {
   /** The server gave none: the transport, a proxy, or this client made the error. */
   None: '',
-  /** Fields of the request, see {@link PhasegateError.violations}. */
+  /** Fields of the request, see `violations` of the error. */
   InvalidField: 'INVALID_FIELD',
   /** `reason` is mandatory for this call. */
   ReasonRequired: 'REASON_REQUIRED',

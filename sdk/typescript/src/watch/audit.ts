@@ -14,6 +14,7 @@ import type { Connectivity } from './watch.js';
 /** The next entry. */
 export interface AuditEntryAdded {
   readonly type: 'entry';
+  /** The entry. */
   readonly entry: AuditEntry;
   /** Everything up to here is delivered. */
   readonly position: Position;

@@ -2,7 +2,9 @@
 
 /** A position as it may be given: its own JSON, read back, is one. */
 export interface PositionInit {
+  /** A whole number, in digits if it is a text. */
   readonly revision: bigint | number | string;
+  /** The store whose revision it is. */
   readonly storeId: string;
 }
 

@@ -26,6 +26,7 @@ export interface Delivered {
  */
 export interface ReleaseSnapshot extends Delivered {
   readonly type: 'snapshot';
+  /** The release. */
   readonly release: Release;
 }
 

@@ -68,6 +68,7 @@ export class Watch<Update> implements AsyncIterableIterator<Update> {
     return { done: true, value: undefined };
   }
 
+  /** Itself: a watch is iterated once. */
   [Symbol.asyncIterator](): this {
     return this;
   }
