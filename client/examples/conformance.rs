@@ -104,11 +104,7 @@ impl Runner {
                 Ok(json!({}))
             }
             "next" => {
-                let name = text(command, "watch");
-                let watches = self.watches.lock().unwrap_or_else(PoisonError::into_inner);
-                let watching = watches.get(name).cloned();
-                drop(watches);
-                let watching = watching.ok_or_else(|| unknown("watch", name))?;
+                let watching = self.watching(text(command, "watch"))?;
                 watching.lock().await.next().await
             }
             "stop" => {
@@ -125,6 +121,11 @@ impl Runner {
             }
             other => Err(unknown("command", other)),
         }
+    }
+
+    fn watching(&self, name: &str) -> Result<Arc<tokio::sync::Mutex<Watching>>, Value> {
+        let watches = self.watches.lock().unwrap_or_else(PoisonError::into_inner);
+        watches.get(name).cloned().ok_or_else(|| unknown("watch", name))
     }
 
     fn client(&self, command: &Value) -> Result<Client, Value> {
