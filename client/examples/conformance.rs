@@ -321,18 +321,14 @@ fn code(code: Code) -> &'static str {
 
 fn watch(client: &Client, command: &Value) -> Result<Watching, Value> {
     let from = &command["from"];
-    let revision = match &from["revision"] {
-        Value::Null => 0,
-        revision => revision.as_str().unwrap_or_default().parse().map_err(senseless)?,
-    };
+    let revision = from["revision"].as_str().unwrap_or("0").parse().map_err(senseless)?;
     let from = Position { revision, store_id: text(from, "storeId").to_owned() };
     match text(command, "kind") {
         "release" => Ok(Watching::Release(client.resume_release(text(command, "name"), from))),
         "releases" => {
-            let filter = match &command["filter"] {
-                Value::Null => v1::ReleaseFilter::default(),
-                filter => request("phasegate.v1.ReleaseFilter", filter)?,
-            };
+            let filter =
+                command.get("filter").map(|filter| request("phasegate.v1.ReleaseFilter", filter));
+            let filter = filter.transpose()?.unwrap_or_default();
             Ok(Watching::Releases(client.resume_releases(filter, from)))
         }
         "audit" => Ok(Watching::Audit(client.watch_audit_entries(from))),

@@ -151,13 +151,11 @@ fn updates<S: Subject>(
                     }
                 },
             };
-            let after = match After::of(&error) {
-                After::Renew if client.settings.may_renew() && renewed < RENEWALS_MAX => {
-                    renewed += 1;
-                    After::Resume
-                }
-                after => after,
-            };
+            let mut after = After::of(&error);
+            if after == After::Renew && client.settings.may_renew() && renewed < RENEWALS_MAX {
+                renewed += 1;
+                after = After::Resume;
+            }
             match after {
                 After::Fail | After::Renew => {
                     yield Err(error);
