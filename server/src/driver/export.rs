@@ -11,10 +11,7 @@ use crate::store::{
 };
 use bytes::Bytes;
 use futures_util::Stream;
-use phasegate_engine::{
-    id::Revision,
-    time::Timestamp,
-};
+use phasegate_engine::{id::Revision, time::Timestamp};
 use std::{
     io,
     sync::{Arc, Weak},

@@ -2,8 +2,8 @@
 
 use super::handle::{Error, Submission};
 use crate::store::{RequestKey, RequestRecord, Subject};
-use phasegate_engine::{command::Action, time::Timestamp};
 use imbl::OrdMap;
+use phasegate_engine::{command::Action, time::Timestamp};
 use std::sync::Arc;
 
 /// What is remembered of requests that succeeded. Requests of the batch in hand are among them, so

@@ -134,3 +134,35 @@ async fn send(snapshot: StoreSnapshot, export: Export, to: &Sender) -> Result<()
     tracing::info!(revision, bytes, "an export was sent");
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        clock::SystemClock,
+        driver::{Config, Driver, StoreId},
+        store::memory,
+    };
+
+    /// The clock stands still but for waits: one that nobody ends is over at once.
+    #[tokio::test(start_paused = true)]
+    async fn who_takes_nothing_for_a_minute_gets_no_more() {
+        let store = memory::open(&memory::Disk::new(), StoreId::fresh()).unwrap();
+        let driver =
+            Driver::start(Box::new(store), Arc::new(SystemClock), Config::default()).unwrap();
+        let export = driver.handle().export().await.unwrap();
+        let (to, mut taken) = mpsc::channel(1);
+        let begun = Instant::now();
+        let sent = send(StoreSnapshot::default(), export, &to).await;
+        assert!(matches!(sent, Err(Ended::Slow)));
+        assert_eq!(begun.elapsed().as_secs(), TAKEN_WITHIN.as_secs());
+        let first = taken.recv().await.unwrap().unwrap();
+        assert!(matches!(first.part, Some(Part::Snapshot(_))));
+        // And who has gone is not waited for.
+        let export = driver.handle().export().await.unwrap();
+        drop(taken);
+        let sent = send(StoreSnapshot::default(), export, &to).await;
+        assert!(matches!(sent, Err(Ended::Gone)));
+        driver.handle().stop();
+    }
+}

@@ -13,7 +13,9 @@ use super::{
     audit::{AuditEntry, AuditHead},
     outbox::{OutboxKey, OutboxRow, Reminder},
     record::{ChangeRecord, CommitRecord, FORMAT, StoredRequest},
-    text::{self, ChangeLine, CommitLine, Line, LineWriter, OutboxLine, ProgressLine, ReminderLine},
+    text::{
+        self, ChangeLine, CommitLine, Line, LineWriter, OutboxLine, ProgressLine, ReminderLine,
+    },
 };
 use imbl::OrdMap;
 use phasegate_engine::{

@@ -6,6 +6,7 @@
 //!
 //! All functions block.
 
+pub use super::text::{Malformed, Report};
 use super::{
     Counts, Error as StoreError, Finding, Store as _, StoreId, Verified, Writes,
     audit::{Act, AuditEntry},
@@ -24,7 +25,6 @@ use super::{
     },
     tree::{Batch, Direction, Tree},
 };
-pub use super::text::{Malformed, Report};
 use phasegate_engine::{id::Revision, time::Timestamp};
 use serde::de::DeserializeOwned;
 use std::{

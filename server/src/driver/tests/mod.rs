@@ -2,6 +2,7 @@
 
 mod audit;
 mod batches;
+mod export;
 mod log;
 mod outbox;
 mod recovery;
