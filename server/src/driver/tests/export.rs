@@ -173,7 +173,8 @@ fn an_export_that_takes_too_long_ends_and_holds_nothing_back() {
 
 #[test]
 fn damage_in_the_log_ends_the_export_and_not_the_server() {
-    for prefix in ["log/", "commit/", "audit/"] {
+    // Commits are looked at when the store is loaded.
+    for prefix in ["log/", "audit/"] {
         let mut world = full();
         world.disk.tamper(|map| {
             let doomed = map.keys().find(|key| key.starts_with(prefix.as_bytes())).cloned();
