@@ -6,7 +6,7 @@
 
 mod process;
 
-use phasegate_client::{Client, Position, ReleasesUpdate, Watch, v1};
+use phasegate_client::{Client, Position, ReleasesUpdate, Retry, Watch, v1};
 use process::Server;
 use rustix::process::{Pid, Signal, kill_process};
 use std::{collections::BTreeMap, ffi::OsStr, path::Path, time::Duration};
@@ -28,7 +28,9 @@ fn serve(data: &Path) -> Server {
 }
 
 async fn client(server: &Server) -> Client {
-    Client::connect(&*server.address).principal("ann").await.unwrap()
+    // Five attempts, which is the default, take some seconds; the port is nobody's for longer.
+    let retry = Retry { attempts: 100, ..Retry::default() };
+    Client::connect(&*server.address).principal("ann").retry(retry).await.unwrap()
 }
 
 /// A flag with a release of its own, held and let go for ever. Says the name and the revision of everything
