@@ -58,9 +58,11 @@ async fn into_file(export: StoreExport, path: PathBuf) -> Result<(), Failure> {
     let work = tokio::task::spawn_blocking(move || {
         file.as_file().sync_all().map_err(machine("bring the backup to the disk"))?;
         let contents = read_again(file.as_file_mut())?;
-        file.persist_noclobber(&path).map_err(|failed| match failed.error.kind() {
-            io::ErrorKind::AlreadyExists => exists(&path.display().to_string()),
-            _ => machine("give the backup its name")(failed.error),
+        file.persist_noclobber(&path).map_err(|failed| {
+            if failed.error.kind() == io::ErrorKind::AlreadyExists {
+                return exists(&path.display().to_string());
+            }
+            machine("give the backup its name")(failed.error)
         })?;
         let named = File::open(&directory).and_then(|directory| directory.sync_all());
         named.map_err(machine("bring the name of the backup to the disk"))?;

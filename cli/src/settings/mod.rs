@@ -85,10 +85,13 @@ enum Kind {
 
 impl Kind {
     fn of(arg: &Arg) -> Self {
-        match arg.get_action() {
-            ArgAction::SetTrue => Self::Switch,
-            ArgAction::Append => Self::Many,
-            _ => Self::One,
+        let action = arg.get_action();
+        if matches!(action, ArgAction::SetTrue) {
+            Self::Switch
+        } else if matches!(action, ArgAction::Append) {
+            Self::Many
+        } else {
+            Self::One
         }
     }
 }

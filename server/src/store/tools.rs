@@ -196,14 +196,13 @@ pub fn inspect(from: &mut dyn BufRead) -> Result<Contents, Error> {
     loop {
         let line = lines.next()?;
         counted.count(&line, &mut |_| {});
-        match line {
-            Line::Export(_) => return Err(lines.problem("a second header").into()),
-            Line::End(trailer) => {
-                lines.check_end(&trailer)?;
-                let (store_id, revision) = (header.store_id, header.revision);
-                return Ok(Contents { store_id, revision, counts: counted.counts });
-            }
-            _ => {}
+        if matches!(line, Line::Export(_)) {
+            return Err(lines.problem("a second header").into());
+        }
+        if let Line::End(trailer) = line {
+            lines.check_end(&trailer)?;
+            let (store_id, revision) = (header.store_id, header.revision);
+            return Ok(Contents { store_id, revision, counts: counted.counts });
         }
     }
 }
