@@ -133,7 +133,14 @@ impl Export {
                 let Piece::Audit(entries) = handle.stretch(Stretch::Audit(after, last)).await? else {
                     break;
                 };
+                // A stretch without its next entry would be asked for again for ever.
+                if entries.first().is_none_or(|entry| entry.sequence != after + 1) {
+                    Err(missing(after + 1))?;
+                }
                 for entry in &entries {
+                    if entry.sequence != after + 1 {
+                        Err(missing(after + 1))?;
+                    }
                     text.add_audit(entry)?;
                     after = entry.sequence;
                 }
@@ -144,6 +151,10 @@ impl Export {
             yield text.finish()?.into();
         }
     }
+}
+
+fn missing(entry: u64) -> ExportError {
+    ExportError::Damaged(format!("entry {entry} of the audit chain is missing"))
 }
 
 impl Stretch {
