@@ -13,6 +13,7 @@ const FILES: &[&str] = &[
     "phasegate/v1/release.proto",
     "phasegate/v1/release_service.proto",
     "phasegate/v1/audit_service.proto",
+    "phasegate/v1/store_service.proto",
     "phasegate/v1/notification_service.proto",
     "phasegate/v1/errors.proto",
     "phasegate/v1/access_service.proto",

@@ -4,7 +4,9 @@ use crate::{
     command::{
         apply::{Apply, Diff},
         audit::Audit,
+        backup::Backup,
         clock::Clock,
+        config::ConfigCommand,
         context::ContextCommand,
         demo::Demo,
         eval::Eval,
@@ -46,6 +48,8 @@ pub(crate) struct Arguments {
 enum Command {
     /// Run the server
     Serve(Box<Serve>),
+    /// Check the settings of the server, or show them
+    Config(ConfigCommand),
     /// See it work: a server, a flag, a release that moves, all in a minute
     Demo(Demo),
     /// Make flags and pipelines what their documents say
@@ -80,6 +84,8 @@ enum Command {
     Clock(Clock),
     /// Who asked for what: list, follow, export and verify the audit chain
     Audit(Box<Audit>),
+    /// Bring everything that a running server holds into a file, which `store import` reads
+    Backup(Backup),
     /// Verify, export or import a data directory that no server has open
     Store(Store),
     /// Print the completions of a shell, which offer the names that the server has
@@ -99,6 +105,7 @@ impl Arguments {
         .write_global();
         match self.command {
             Command::Serve(serve) => serve.run().await,
+            Command::Config(config) => config.run(),
             // Large, and there is one at a time.
             Command::Demo(demo) => Box::pin(demo.run()).await,
             Command::Apply(apply) => apply.run().await,
@@ -117,6 +124,7 @@ impl Arguments {
             Command::Whoami(whoami) => whoami.run().await,
             Command::Clock(clock) => clock.run().await,
             Command::Audit(audit) => audit.run().await,
+            Command::Backup(backup) => backup.run().await,
             Command::Store(store) => store.run().await,
             Command::Completions(completions) => completions.run(),
             Command::Man(man) => man.run(),

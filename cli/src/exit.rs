@@ -76,5 +76,5 @@ Exit codes:
   73  serve, store: there is no space
   74  reading or writing failed
   75  serve, store: the data directory is in use
-  78  serve: the configuration is refused; the file of contexts is malformed
+  78  serve, config: the configuration is refused; the file of contexts is malformed
   130 watch: stopped by Ctrl-C, or q";

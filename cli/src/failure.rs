@@ -5,6 +5,7 @@ use crate::{
     document::{self, Document},
     exit::Exit,
     hint,
+    settings::Problem,
 };
 use phasegate_client::{Code, Error, Reason};
 use phasegate_server::{
@@ -40,6 +41,8 @@ pub(crate) enum Failure {
     Interrupted,
     /// Contexts could not be read or written.
     Contexts(contexts::Error),
+    /// The settings of the server are refused: all that is wrong with them.
+    Config(Vec<Problem>),
     /// The output could not be written.
     Output(io::Error),
     /// The server did not start, or did not go on.
@@ -99,14 +102,17 @@ impl Failure {
             Self::Contexts(contexts::Error::Read { .. }) => Exit::NoInput,
             Self::Contexts(contexts::Error::Write { .. }) => Exit::Io,
             Self::Usage(_) => Exit::Usage,
+            Self::Config(_) => Exit::Config,
             Self::Server(error) => error.exit_code().into(),
             Self::Store(error) => match &**error {
                 tools::Error::Store(error) => app::ExitCode::from(error).into(),
-                tools::Error::Read(_) => Exit::NoInput,
+                tools::Error::Malformed(tools::Malformed::Read(_)) => Exit::NoInput,
                 tools::Error::Write(_) => Exit::Io,
-                tools::Error::Line { .. }
-                | tools::Error::CutOff { .. }
-                | tools::Error::Changed
+                tools::Error::Malformed(
+                    tools::Malformed::Line { .. }
+                    | tools::Malformed::CutOff { .. }
+                    | tools::Malformed::Changed,
+                )
                 | tools::Error::Unsound { .. } => Exit::Data,
             },
             Self::Chain(error) => match &**error {
@@ -164,6 +170,7 @@ impl Failure {
             | Self::Interrupted
             | Self::Contexts(_)
             | Self::Usage(_)
+            | Self::Config(_)
             | Self::Server(_)
             | Self::Store(_)
             | Self::Chain(_)
@@ -188,6 +195,10 @@ impl fmt::Display for Failure {
             | Self::EndedOtherwise(text)
             | Self::TimedOut(text)
             | Self::NotDelivered(text) => f.write_str(text),
+            Self::Config(problems) => {
+                f.write_str("the configuration is refused")?;
+                problems.iter().try_for_each(|problem| write!(f, "\n       {problem}"))
+            }
             Self::Notifications(error) => error.fmt(f),
             Self::Server(error) => error.fmt(f),
             Self::Store(error) => error.fmt(f),
@@ -230,6 +241,7 @@ impl StdError for Failure {
             | Self::Declined
             | Self::Interrupted
             | Self::Usage(_)
+            | Self::Config(_)
             | Self::Unsound(_)
             | Self::NotDelivered(_)
             | Self::EndedOtherwise(_)

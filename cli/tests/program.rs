@@ -174,7 +174,11 @@ fn every_failure_to_start_has_its_exit_code_and_a_message() {
         assert!(said.contains(part), "no {part:?} in {said}");
     };
     check(&["--memory", "--listen", "0.0.0.0:0"], 78, "loopback");
-    check(&["--memory", "--clock-start", "2030-01-01T00:00:00Z"], 64, "--clock=manual");
+    check(&["--memory", "--clock-start", "2030-01-01T00:00:00Z"], 78, "clock: manual");
+    check(&[], 78, "no place for data");
+    check(&["--memory", "--data", "d"], 78, "exclude each other");
+    check(&["--memory", "--tls-cert", "cert.pem"], 78, "tls-key");
+    check(&["--memory", "--listen", "here"], 64, "invalid value 'here'");
     check(&["--memory", "--keep-events", "5s"], 78, "at least 1 hour");
     let dir = tempfile::tempdir().unwrap();
     let foreign = dir.path().join("foreign");
@@ -193,6 +197,66 @@ fn every_failure_to_start_has_its_exit_code_and_a_message() {
         .output()
         .unwrap();
     assert_eq!(code(&unreachable), 69);
+}
+
+#[test]
+fn everything_that_is_wrong_with_settings_and_their_files_is_said_before_a_start() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    let write = |name: &str, content: &str| std::fs::write(at(name), content).unwrap();
+    let run = |arguments: &[&str], variables: &[(&str, &str)]| {
+        let mut command = Command::new(PROGRAM);
+        command.args(arguments).env_remove("PHASEGATE_DATA").stdin(Stdio::null());
+        command.envs(variables.iter().copied()).output().unwrap()
+    };
+    let file = at("settings.yaml");
+    write("policy.yaml", "bindings:\n- everyone: true\n  roles: [king]\n");
+    write("sinks.yaml", "sinks: {ops: {}}\n");
+    write("cert.pem", "nothing\n");
+    write(
+        "settings.yaml",
+        &format!(
+            "memory: true\nlisten: 127.0.0.1:0\nkeep-events: 1m\npolicy: {}\nnotifications: {}\n\
+             authentication: {}\ntls-cert: {cert}\ntls-key: {cert}\n",
+            at("policy.yaml"),
+            at("sinks.yaml"),
+            at("none.yaml"),
+            cert = at("cert.pem"),
+        ),
+    );
+    let checked = run(&["config", "check"], &[("PHASEGATE_SERVER_CONFIG", &file)]);
+    let said = text(&checked.stderr);
+    assert_eq!(code(&checked), 78, "{said}");
+    for part in ["king", "sinks.yaml", "none.yaml", "cert.pem", "keep-events must be"] {
+        assert!(said.contains(part), "no {part:?} in {said}");
+    }
+
+    write("policy.yaml", "bindings:\n- everyone: true\n  roles: [viewer]\n");
+    write(
+        "settings.yaml",
+        &format!("memory: true\nlisten: 127.0.0.1:0\npolicy: {}\n", at("policy.yaml")),
+    );
+    let variables = [("PHASEGATE_KEEP_EVENTS", "2d")];
+    let checked = run(&["config", "check", "--config", &file], &variables);
+    assert_eq!(code(&checked), 0, "{}", text(&checked.stderr));
+    let shown = run(&["config", "show", "--config", &file, "--log", "error"], &variables);
+    for line in
+        ["memory: true  # ", "keep-events: 2d  # PHASEGATE_KEEP_EVENTS", "log: error  # --log"]
+    {
+        assert!(text(&shown.stdout).lines().any(|shown| shown.starts_with(line)), "{line}");
+    }
+    // What was checked is what a server starts with: its address is that of the file.
+    let mut server = Command::new(PROGRAM);
+    server.args(["serve", "--config", &file]).stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut child = server.spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(
+        line.starts_with("listening on http://127.0.0.1:") && !line.ends_with(":7433\n"),
+        "{line}"
+    );
 }
 
 #[test]

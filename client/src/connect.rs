@@ -125,6 +125,11 @@ impl Client {
         Self { calls, watches, settings: Arc::new(settings) }
     }
 
+    /// The connection of calls.
+    pub(crate) fn calls(&self) -> Channel {
+        self.calls.clone()
+    }
+
     pub(crate) fn flags(&self) -> FlagServiceClient<Channel> {
         FlagServiceClient::new(self.calls.clone())
     }

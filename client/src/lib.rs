@@ -58,6 +58,7 @@ mod mutation;
 mod notifications;
 mod pipelines;
 mod releases;
+mod store;
 
 mod watch;
 
@@ -65,5 +66,6 @@ pub use connect::{Client, Connect};
 pub use error::{Error, Reason, Violation};
 pub use phasegate_api::{rehearsal, v1};
 pub use retry::Retry;
+pub use store::StoreExport;
 pub use tonic::Code;
 pub use watch::{AuditUpdate, Position, ReleaseUpdate, ReleasesUpdate, Watch};

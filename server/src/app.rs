@@ -257,6 +257,23 @@ impl App {
     }
 }
 
+/// Everything for which a server would not start with this: in the configuration, and in the files that it
+/// names. Nothing is listened on, and no store is opened.
+pub fn check(config: &Config) -> Vec<Error> {
+    let mut problems: Vec<Error> = config.problems().into_iter().map(Error::Config).collect();
+    let notifications = config.notifications.as_deref().map(notify::read);
+    problems.extend(notifications.and_then(Result::err).map(Error::Notifications));
+    problems.extend(security::problems(config));
+    match &config.policy {
+        Some(policy) => problems.extend(Policies::load(policy).err().map(Error::from)),
+        None if config.authentication.is_some() => {
+            problems.push(config::Invalid::NoPolicy.into());
+        }
+        None => {}
+    }
+    problems
+}
+
 /// Who may do what, by the configuration.
 fn access(
     config: &Config,

@@ -189,7 +189,7 @@ pub enum Invalid {
     /// A value is out of its range.
     #[error("{setting} must be {range}")]
     OutOfRange {
-        /// Name of the field.
+        /// Its name: that of the setting of the program, or of the field if there is none.
         setting: &'static str,
         /// What it may be.
         range: &'static str,
@@ -243,38 +243,46 @@ impl Config {
 
     /// Refuses what is not safe or makes no sense.
     pub fn validate(&self) -> Result<(), Invalid> {
-        let require = |holds: bool, setting, range| {
-            if holds { Ok(()) } else { Err(Invalid::OutOfRange { setting, range }) }
+        self.problems().into_iter().next().map_or(Ok(()), Err)
+    }
+
+    /// All that is not safe or makes no sense.
+    pub fn problems(&self) -> Vec<Invalid> {
+        let mut problems: Vec<Invalid> = self.guarded().err().into_iter().collect();
+        let mut require = |holds: bool, setting, range| {
+            if !holds {
+                problems.push(Invalid::OutOfRange { setting, range });
+            }
         };
-        self.guarded()?;
-        require(self.handshake_max > Duration::ZERO, "handshake_max", "more than nothing")?;
-        require(self.reload_every > Duration::ZERO, "reload_every", "more than nothing")?;
+        require(self.handshake_max > Duration::ZERO, "handshake_max", "more than nothing");
+        require(self.reload_every > Duration::ZERO, "reload_every", "more than nothing");
         require(
             self.driver.retention.events >= EVENTS_KEPT_MIN,
-            "driver.retention.events",
+            "keep-events",
             "at least 1 hour, so that clients can resume",
-        )?;
+        );
         require(
             self.driver.retention.requests >= Span::DAY,
             "driver.retention.requests",
             "at least 24 hours, as the API promises",
-        )?;
+        );
         require(
             self.drain.notice.saturating_add(self.watch.drain_over) <= self.drain.limit,
             "drain.limit",
             "at least drain.notice and watch.drain_over together",
-        )?;
-        require(self.edge.connections_max > 0, "edge.connections_max", "at least 1")?;
+        );
+        require(self.edge.connections_max > 0, "edge.connections_max", "at least 1");
         let per_address = self.edge.connections_per_address_max;
-        require(per_address > 0, "edge.connections_per_address_max", "at least 1")?;
-        require(self.edge.running_max > 0, "edge.running_max", "at least 1")?;
+        require(per_address > 0, "connections-per-address", "at least 1");
+        require(self.edge.running_max > 0, "edge.running_max", "at least 1");
         let per_principal = self.edge.running_per_principal_max;
-        require(per_principal > 0, "edge.running_per_principal_max", "at least 1")?;
+        require(per_principal > 0, "edge.running_per_principal_max", "at least 1");
         let origins = "origins as browsers write them, such as https://app.example.com or \
                        http://localhost:3000";
         let all_are = |texts: &[String]| texts.iter().all(|text| is_origin(text));
-        require(all_are(&self.delivery.origins), "delivery.origins", origins)?;
-        require(all_are(&self.edge.grpc_web_origins), "edge.grpc_web_origins", origins)
+        require(all_are(&self.delivery.origins), "ofrep-origin", origins);
+        require(all_are(&self.edge.grpc_web_origins), "grpc-web-origin", origins);
+        problems
     }
 }
 
@@ -358,13 +366,13 @@ mod tests {
         assert_eq!(check(|config| config.drain.notice = Duration::ZERO), Ok(()));
         let short = Span::from_millis(EVENTS_KEPT_MIN.as_millis() - 1);
         let events = check(|config| config.driver.retention.events = short);
-        assert_eq!(events, Err("driver.retention.events".into()));
+        assert_eq!(events, Err("keep-events".into()));
         let requests = check(|config| config.driver.retention.requests = EVENTS_KEPT_MIN);
         assert_eq!(requests, Err("driver.retention.requests".into()));
         assert_eq!(check(|c| c.drain.limit = Duration::ZERO), Err("drain.limit".into()));
         for (change, name) in [
             (|c| c.edge.connections_max = 0, "edge.connections_max"),
-            (|c| c.edge.connections_per_address_max = 0, "edge.connections_per_address_max"),
+            (|c| c.edge.connections_per_address_max = 0, "connections-per-address"),
             (|c| c.edge.running_max = 0, "edge.running_max"),
             (|c| c.edge.running_per_principal_max = 0, "edge.running_per_principal_max"),
         ] as [(fn(&mut Config), &str); 4]
@@ -374,9 +382,9 @@ mod tests {
         for bad in ["*", "null", "app.example.com", "https://app.example.com/", "https://A.example"]
         {
             let origins = check(|c| c.delivery.origins = vec![bad.to_owned()]);
-            assert_eq!(origins, Err("delivery.origins".into()), "{bad}");
+            assert_eq!(origins, Err("ofrep-origin".into()), "{bad}");
             let origins = check(|c| c.edge.grpc_web_origins = vec![bad.to_owned()]);
-            assert_eq!(origins, Err("edge.grpc_web_origins".into()), "{bad}");
+            assert_eq!(origins, Err("grpc-web-origin".into()), "{bad}");
         }
         for good in ["https://app.example.com", "http://localhost:3000", "http://[::1]:1"] {
             assert_eq!(check(|c| c.delivery.origins = vec![good.to_owned()]), Ok(()), "{good}");

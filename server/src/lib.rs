@@ -15,6 +15,7 @@ pub mod delivery;
 pub mod driver;
 pub mod grpc;
 pub mod notify;
+mod private;
 pub mod store;
 pub mod watch;
 pub mod web;

@@ -5,12 +5,12 @@ use crate::{
     disk::{Disk, JournalTree},
     promises::{Broken, every_act_is_on_record, nothing_is_seen_before_it_is_durable},
 };
-use phasegate_engine::{event::Change, time::Timestamp};
+use phasegate_engine::{event::Change, id::Revision, time::Timestamp};
 use phasegate_server::{
     driver::Handle,
     store::{
-        AuditQuery, Compacted, Compaction, Error, Image, Ledger, LogQuery, Record, Store, StoreId,
-        Writes,
+        AuditQuery, Compacted, Compaction, Error, Image, Ledger, LogQuery, LoggedCommit, Record,
+        Store, StoreId, Writes,
         audit::{AuditEntry, AuditHead},
     },
 };
@@ -130,6 +130,10 @@ impl Store for WatchedStore {
     fn changes(&mut self, query: &LogQuery) -> Result<Vec<Arc<Change>>, Error> {
         self.seen.look().reads += 1;
         self.ledger.changes(query)
+    }
+
+    fn commits(&mut self, from: Revision, to: Revision) -> Result<Vec<LoggedCommit>, Error> {
+        self.ledger.commits(from, to)
     }
 
     fn compact(&mut self, limits: &Compaction) -> Result<Compacted, Error> {

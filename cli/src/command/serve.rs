@@ -1,13 +1,17 @@
 //! `phasegate serve`: the server.
+//!
+//! [`Settings`] is the table of all that can be set: see [`settings`](crate::settings) for where. A new
+//! setting is one field here.
 
 use crate::{
     failure::Failure,
     output,
     process::{self, CoreFiles},
+    settings::{self, Problem, Resolved},
     time,
 };
 use chrono::{DateTime, Utc};
-use clap::{Args, ValueEnum};
+use clap::{ArgMatches, Args, Command, FromArgMatches, ValueEnum};
 use phasegate_server::{
     app::{self, App},
     config::{
@@ -27,16 +31,42 @@ use std::{
 };
 use tracing_subscriber::EnvFilter;
 
+/// What the flags said; the rest of the settings is looked for when they are needed.
+#[derive(Debug)]
+pub(crate) struct Serve(ArgMatches);
+
+impl Args for Serve {
+    fn augment_args(command: Command) -> Command {
+        settings::declare::<Settings>(command)
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
+}
+
+impl FromArgMatches for Serve {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        Ok(Self(matches.clone()))
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        self.0 = matches.clone();
+        Ok(())
+    }
+}
+
+/// All that can be set.
 #[derive(Args, Debug)]
-pub(crate) struct Serve {
+pub(crate) struct Settings {
     /// Where to listen; port 0 takes a free one. What is not loopback needs TLS and --authentication
-    #[arg(long, env = "PHASEGATE_LISTEN", default_value_t = default_address(), value_name = "ADDR")]
+    #[arg(long, default_value_t = default_address(), value_name = "ADDR")]
     listen: SocketAddr,
     /// Where commits go: a directory of its own, made if it is missing
-    #[arg(long, env = "PHASEGATE_DATA", value_name = "DIR", required_unless_present = "memory")]
+    #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
     /// Keep everything in memory and forget it at the end: for rehearsals
-    #[arg(long, conflicts_with = "data")]
+    #[arg(long)]
     memory: bool,
     /// Which clock timers follow: the system's, or one that `phasegate clock` moves
     #[arg(long, value_enum, default_value_t = ClockKind::System)]
@@ -45,10 +75,12 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "RFC3339", value_parser = time::parse_instant)]
     clock_start: Option<DateTime<Utc>>,
     /// Hold releases whose timer is found later than this; 0s never holds
-    #[arg(long, default_value = "1h", value_parser = time::parse_duration)]
+    #[arg(long, value_name = "DURATION", default_value = "1h")]
+    #[arg(value_parser = time::parse_duration)]
     hold_if_late_by: Duration,
     /// How long events are kept
-    #[arg(long, default_value = "7d", value_parser = time::parse_duration)]
+    #[arg(long, value_name = "DURATION", default_value = "7d")]
+    #[arg(value_parser = time::parse_duration)]
     keep_events: Duration,
     /// How contexts are hashed into shares
     #[arg(long, value_enum, default_value_t = BucketingKind::V3)]
@@ -65,11 +97,11 @@ pub(crate) struct Serve {
     allow_core_files: bool,
     /// The file that says who is told of what: sinks, with what they want to hear of; read again when
     /// it changes, and at SIGHUP
-    #[arg(long, env = "PHASEGATE_NOTIFICATIONS", value_name = "FILE")]
+    #[arg(long, value_name = "FILE")]
     notifications: Option<PathBuf>,
     /// Who may do what: a file, read again when it changes and at SIGHUP. Without it callers are believed
     /// and may do everything
-    #[arg(long, env = "PHASEGATE_POLICY", value_name = "FILE")]
+    #[arg(long, value_name = "FILE")]
     policy: Option<PathBuf>,
     #[command(flatten)]
     network: Network,
@@ -83,13 +115,13 @@ pub(crate) struct Serve {
 #[derive(Args, Debug)]
 struct Network {
     /// The authentication file: who vouches for callers (docs/identity.md); read again when it changes
-    #[arg(long, env = "PHASEGATE_AUTHENTICATION", value_name = "FILE")]
+    #[arg(long, value_name = "FILE")]
     authentication: Option<PathBuf>,
     /// The server's certificate with its chain, in PEM; read again when it changes
-    #[arg(long, env = "PHASEGATE_TLS_CERT", value_name = "FILE", requires = "tls_key")]
+    #[arg(long, value_name = "FILE")]
     tls_cert: Option<PathBuf>,
     /// The key of the certificate, in PEM, mode 0600
-    #[arg(long, env = "PHASEGATE_TLS_KEY", value_name = "FILE", requires = "tls_cert")]
+    #[arg(long, value_name = "FILE")]
     tls_key: Option<PathBuf>,
     /// Listen where others can reach it without TLS or without authentication: whoever does may read along,
     /// and without an authentication file be whoever they say
@@ -105,7 +137,7 @@ struct Delivery {
     #[arg(long = "environment", value_name = "ID", value_parser = EnvironmentId::parse)]
     environments: Vec<EnvironmentId>,
     /// The environment of applications that select none
-    #[arg(long, env = "PHASEGATE_DEFAULT_ENVIRONMENT", value_name = "ID")]
+    #[arg(long, value_name = "ID")]
     #[arg(value_parser = EnvironmentId::parse)]
     default_environment: Option<EnvironmentId>,
     /// An origin, such as https://app.example.com, whose pages may ask for answers over OFREP; may
@@ -142,7 +174,7 @@ enum BucketingKind {
 #[derive(Args, Debug)]
 pub(crate) struct Log {
     /// What is logged, for example `info` or `phasegate_server=debug`
-    #[arg(long = "log", env = "PHASEGATE_LOG", default_value = "info", value_name = "FILTER")]
+    #[arg(long = "log", default_value = "info", value_name = "FILTER")]
     filter: String,
     /// How a line looks
     #[arg(long, value_enum, default_value_t = LogFormat::Text)]
@@ -189,11 +221,26 @@ fn default_address() -> SocketAddr {
 }
 
 impl Serve {
+    /// The settings, as they hold.
+    pub(crate) fn resolve<S: Args>(&self) -> Result<Resolved<S>, Failure> {
+        let resolved = settings::resolve(&self.0, &|name| std::env::var_os(name));
+        // The table and its parser are of one source.
+        resolved.map_err(|error| Failure::Usage(error.to_string()))
+    }
+
     pub(crate) async fn run(self) -> Result<(), Failure> {
-        self.log.start()?;
-        let core_files = if self.allow_core_files { CoreFiles::Allowed } else { CoreFiles::Never };
+        let Resolved { settings, mut problems, .. } = self.resolve::<Settings>()?;
+        let (config, contradictions) = settings.config();
+        if problems.is_empty() {
+            problems = contradictions;
+        }
+        if !problems.is_empty() {
+            return Err(Failure::Config(problems));
+        }
+        settings.log.start()?;
+        let core_files =
+            if settings.allow_core_files { CoreFiles::Allowed } else { CoreFiles::Never };
         process::prepare(core_files);
-        let config = self.config()?;
         let scheme = if config.tls.is_some() { "https" } else { "http" };
         let app = App::bind(config).await?;
         let stop = async {
@@ -205,19 +252,32 @@ impl Serve {
         serve(app, stop, |address| output::print(&format!("listening on {scheme}://{address}\n")))
             .await
     }
+}
 
-    fn config(&self) -> Result<Config, Failure> {
+impl Settings {
+    /// What the server is started with, and all that contradicts itself in it.
+    pub(crate) fn config(&self) -> (Config, Vec<Problem>) {
+        let mut problems = Vec::new();
+        let mut wrong = |text: &str| problems.push(Problem::new(text));
         let data = match (&self.data, self.memory) {
             (Some(dir), false) => Data::Dir(dir.clone()),
-            (None, _) | (Some(_), true) => Data::Memory,
+            (None, true) => Data::Memory,
+            (None, false) => {
+                wrong("there is no place for data: set data to a directory, or memory");
+                Data::Memory
+            }
+            (Some(_), true) => {
+                wrong("data and memory exclude each other: one of them has to go");
+                Data::Memory
+            }
         };
         let mut config = Config::new(data);
         config.listen = self.listen;
         config.clock = match (self.clock, self.clock_start) {
             (ClockKind::System, None) => ClockSource::System,
             (ClockKind::System, Some(_)) => {
-                let problem = "--clock-start goes only with --clock=manual";
-                return Err(Failure::Usage(problem.to_owned()));
+                wrong("clock-start goes only with clock: manual");
+                ClockSource::System
             }
             (ClockKind::Manual, start) => {
                 let start = start.unwrap_or_else(time::local_now);
@@ -229,8 +289,15 @@ impl Serve {
             (Some(certificate), Some(key)) => {
                 Some(Tls { certificate: certificate.clone(), key: key.clone() })
             }
-            (None, _) | (_, None) => None,
+            (None, None) => None,
+            (None, Some(_)) | (Some(_), None) => {
+                wrong("tls-cert and tls-key go together: one of them is missing");
+                None
+            }
         };
+        if let Err(error) = self.log.filter() {
+            wrong(&error);
+        }
         if self.network.insecure_allow_plaintext_unauthenticated {
             config.exposure = Exposure::Insecure;
         }
@@ -249,7 +316,7 @@ impl Serve {
         };
         config.driver.timers.hold_if_late_by = span(self.hold_if_late_by);
         config.driver.retention.events = span(self.keep_events);
-        Ok(config)
+        (config, problems)
     }
 }
 
@@ -278,10 +345,13 @@ pub(crate) async fn serve(
 }
 
 impl Log {
+    fn filter(&self) -> Result<EnvFilter, String> {
+        EnvFilter::try_new(&self.filter).map_err(|error| format!("log {}: {error}", self.filter))
+    }
+
     /// From here on this process logs to stderr.
     fn start(&self) -> Result<(), Failure> {
-        let filter = EnvFilter::try_new(&self.filter)
-            .map_err(|error| Failure::Usage(format!("--log {}: {error}", self.filter)))?;
+        let filter = self.filter().map_err(Failure::Usage)?;
         let log = tracing_subscriber::fmt()
             .with_env_filter(filter)
             .with_writer(io::stderr)

@@ -8,7 +8,7 @@ use phasegate_server::{
 };
 use std::{
     fs::{File, OpenOptions},
-    io::{self, BufReader, BufWriter, Write as _},
+    io::{self, BufRead, BufReader, BufWriter, Write as _},
     path::{Path, PathBuf},
 };
 
@@ -35,7 +35,13 @@ enum Action {
         #[arg(long, short, default_value = "-", value_name = "FILE")]
         to: String,
     },
-    /// Make a new store from an export; watchers of the old one begin anew
+    /// Read an export or a backup whole, and make the store in memory: whether a server could start from it
+    Check {
+        /// The export; `-` is stdin
+        #[arg(value_name = "FILE")]
+        from: String,
+    },
+    /// Make a new store from an export or a backup; watchers of the old one begin anew
     Import {
         /// An empty or missing directory
         #[arg(long, env = "PHASEGATE_DATA", value_name = "DIR")]
@@ -59,6 +65,7 @@ impl Action {
         match self {
             Self::Verify { data } => verify(&data),
             Self::Export { data, to } => export(&data, &to),
+            Self::Check { from } => check(&from),
             Self::Import { data, from } => import(&data, &from),
         }
     }
@@ -91,15 +98,24 @@ fn export(data: &Path, to: &str) -> Result<(), Failure> {
     Ok(())
 }
 
+fn check(from: &str) -> Result<(), Failure> {
+    let mut from = opened(from)?;
+    let verified = tools::try_import(&mut from, SystemClock.now(), &mut progress)?;
+    output::print(&format!("good: {}\n", counted(&verified)))
+}
+
+fn opened(from: &str) -> Result<Box<dyn BufRead>, Failure> {
+    if from == "-" {
+        return Ok(Box::new(BufReader::new(io::stdin())));
+    }
+    let machine = |source| Failure::Machine { doing: "read the export", source };
+    Ok(Box::new(BufReader::new(File::open(from).map_err(machine)?)))
+}
+
 fn import(data: &Path, from: &str) -> Result<(), Failure> {
     let (fresh, now) = (StoreId::fresh(), SystemClock.now());
-    let verified = if from == "-" {
-        tools::import(data, &mut BufReader::new(io::stdin()), fresh, now, &mut progress)?
-    } else {
-        let machine = |source| Failure::Machine { doing: "read the export", source };
-        let file = File::open(from).map_err(machine)?;
-        tools::import(data, &mut BufReader::new(file), fresh, now, &mut progress)?
-    };
+    let mut from = opened(from)?;
+    let verified = tools::import(data, &mut from, fresh, now, &mut progress)?;
     output::print(&format!("imported {}\n", summary(&verified)))
 }
 
@@ -108,11 +124,15 @@ fn progress(counts: &Counts) {
 }
 
 fn summary(verified: &Verified) -> String {
+    format!("store {} {}", verified.store_id, counted(verified))
+}
+
+fn counted(verified: &Verified) -> String {
     let Counts { flags, pipelines, releases, commits, changes, requests, audit, .. } =
         verified.counts;
     format!(
-        "store {} at revision {}: {flags} flags, {pipelines} pipelines, {releases} releases, \
+        "at revision {}: {flags} flags, {pipelines} pipelines, {releases} releases, \
          {changes} changes in {commits} commits, {requests} requests, {audit} audit entries",
-        verified.store_id, verified.revision
+        verified.revision
     )
 }

@@ -34,6 +34,8 @@ pub enum Permission {
     ManagePipelines,
     /// Read the record of who did what.
     ReadAudit,
+    /// Be sent all that the store holds.
+    BackUp,
     /// Operate the server itself.
     Administer,
     /// Pass over missing approvals.
@@ -48,7 +50,7 @@ pub enum Permission {
 
 impl Permission {
     /// All of them.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::Read,
         Self::Evaluate,
         Self::Trigger,
@@ -62,6 +64,7 @@ impl Permission {
         Self::ManageFlags,
         Self::ManagePipelines,
         Self::ReadAudit,
+        Self::BackUp,
         Self::Administer,
         Self::BypassApproval,
         Self::OverrideWindows,
@@ -85,6 +88,7 @@ impl Permission {
             Self::ManageFlags => "manage_flags",
             Self::ManagePipelines => "manage_pipelines",
             Self::ReadAudit => "read_audit",
+            Self::BackUp => "back_up",
             Self::Administer => "administer",
             Self::BypassApproval => "bypass_approval",
             Self::OverrideWindows => "override_windows",
@@ -95,7 +99,10 @@ impl Permission {
 
     /// True if it holds for the whole server or not at all: it is about no flag.
     pub fn is_of_the_server(self) -> bool {
-        matches!(self, Self::Evaluate | Self::ReadAudit | Self::Administer | Self::ActAs)
+        matches!(
+            self,
+            Self::Evaluate | Self::ReadAudit | Self::BackUp | Self::Administer | Self::ActAs
+        )
     }
 
     /// True if no role has it.

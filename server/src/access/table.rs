@@ -40,6 +40,8 @@ pub const METHODS: &[(&str, Rule, Length)] = &[
     ("/phasegate.v1.AuditService/ListAuditEntries", NeedsEverywhere(P::ReadAudit), Short),
     ("/phasegate.v1.AuditService/WatchAuditEntries", NeedsEverywhere(P::ReadAudit), Long),
     ("/phasegate.v1.AuditService/GetAuditHead", NeedsEverywhere(P::ReadAudit), Short),
+    // It is everything: flags under all labels, the audit chain, who asked for what.
+    ("/phasegate.v1.StoreService/ExportStore", NeedsEverywhere(P::BackUp), Long),
     // Sinks lead elsewhere and are sent what is about every flag.
     ("/phasegate.v1.NotificationService/ListSinks", NeedsEverywhere(P::Administer), Short),
     ("/phasegate.v1.NotificationService/ListDeadLetters", NeedsEverywhere(P::Administer), Short),

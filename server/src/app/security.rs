@@ -61,11 +61,33 @@ impl Files {
         Ok((settings, tls))
     }
 
+    /// Why they would not be taken: of the authentication file, and of TLS.
+    fn problems(&self) -> Vec<Refused> {
+        let settings = self.authentication.as_deref().map(file::load).transpose();
+        let (settings, mut problems) = match settings {
+            Ok(settings) => (settings, Vec::new()),
+            Err(error) => (None, vec![error.into()]),
+        };
+        let clients = settings.as_ref().and_then(file::Settings::client_authorities);
+        match &self.tls {
+            Some(tls) => problems.extend(tls::read(tls, clients).err().map(Refused::from)),
+            None if clients.is_some() => problems.push(Invalid::CertificatesWithoutTls.into()),
+            None => {}
+        }
+        problems
+    }
+
     /// All that has to be looked at. The settings name more than the file itself.
     fn all(&self, named: &[PathBuf]) -> Vec<PathBuf> {
         let tls = self.tls.iter().flat_map(|tls| [tls.certificate.clone(), tls.key.clone()]);
         self.authentication.iter().cloned().chain(named.iter().cloned()).chain(tls).collect()
     }
+}
+
+/// Why what the configuration names would be refused at a start.
+pub(super) fn problems(config: &Config) -> Vec<Error> {
+    let files = Files { authentication: config.authentication.clone(), tls: config.tls.clone() };
+    files.problems().into_iter().map(Error::from).collect()
 }
 
 impl Security {

@@ -1,7 +1,7 @@
 //! What the rest of the server has of the driver.
 
 use super::{
-    inbox::Sender,
+    inbox::{Gone, Sender},
     message::Message,
     metrics::Metrics,
     outbox::{Outbox, OutboxUpdate},
@@ -152,13 +152,18 @@ impl Handle {
         Self { published, writer }
     }
 
+    /// Hands a message to the writer, once it has room for one.
+    pub(super) async fn send(&self, message: Message) -> Result<(), Gone> {
+        self.writer.send(message).await
+    }
+
     /// Hands a call to the writer and waits until it is durable, or refused. Waits first if the
     /// writer has its hands full. A call that was handed over is done even if nobody waits for the
     /// answer any more.
     pub async fn submit(&self, submission: Submission) -> Result<Done, Error> {
         let (reply, answer) = oneshot::channel();
         let message = Message::Submit { submission: Box::new(submission), reply };
-        if self.writer.send(message).await.is_err() {
+        if self.send(message).await.is_err() {
             return Err(Error::Stopped);
         }
         answer.await.unwrap_or(Err(Error::Stopped))
@@ -197,7 +202,7 @@ impl Handle {
             return Ok(entries);
         }
         let (reply, answer) = oneshot::channel();
-        if self.writer.send(Message::ReadLog { query, reply }).await.is_err() {
+        if self.send(Message::ReadLog { query, reply }).await.is_err() {
             return Err(LogError::Stopped);
         }
         answer.await.unwrap_or(Err(LogError::Stopped))
@@ -212,7 +217,7 @@ impl Handle {
     /// Reads the audit chain, through the writer.
     pub async fn audit(&self, query: AuditQuery) -> Result<Vec<AuditEntry>, LogError> {
         let (reply, answer) = oneshot::channel();
-        if self.writer.send(Message::ReadAudit { query, reply }).await.is_err() {
+        if self.send(Message::ReadAudit { query, reply }).await.is_err() {
             return Err(LogError::Stopped);
         }
         answer.await.unwrap_or(Err(LogError::Stopped))
@@ -238,7 +243,7 @@ impl Handle {
     /// Only the error [`Error::DiskFull`] can pass; then nothing was taken in.
     pub async fn settle(&self, updates: Vec<OutboxUpdate>) -> Result<(), Error> {
         let (reply, answer) = oneshot::channel();
-        if self.writer.send(Message::Settle { updates, reply }).await.is_err() {
+        if self.send(Message::Settle { updates, reply }).await.is_err() {
             return Err(Error::Stopped);
         }
         answer.await.unwrap_or(Err(Error::Stopped))
@@ -264,7 +269,7 @@ impl Handle {
     pub async fn advance(&self, by: Span) -> Option<Result<Timestamp, Error>> {
         self.published.clock.as_manual()?;
         let (reply, answer) = oneshot::channel();
-        if self.writer.send(Message::Advance { by, reply }).await.is_err() {
+        if self.send(Message::Advance { by, reply }).await.is_err() {
             return Some(Err(Error::Stopped));
         }
         Some(answer.await.unwrap_or(Err(Error::Stopped)))

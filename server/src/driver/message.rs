@@ -1,6 +1,7 @@
 //! What the writer is told.
 
 use super::{
+    export::{ExportError, Hold, Piece, Stretch},
     handle::{Done, Error, LogError, Submission},
     outbox::OutboxUpdate,
 };
@@ -8,6 +9,7 @@ use crate::{
     store::{
         AuditQuery, LogQuery,
         audit::{AuditEntry, AuditedCall},
+        snapshot::Snapshot,
     },
     watch::Entry,
 };
@@ -38,6 +40,18 @@ pub enum Message {
         query: AuditQuery,
         /// Where it goes.
         reply: oneshot::Sender<Result<Vec<AuditEntry>, LogError>>,
+    },
+    /// Take the store as it is, for an export.
+    Snapshot {
+        /// Where it goes, with what keeps the log from losing anything.
+        reply: oneshot::Sender<(Snapshot, Hold)>,
+    },
+    /// Read a stretch of what goes with it.
+    ReadStretch {
+        /// Which.
+        stretch: Stretch,
+        /// Where it goes.
+        reply: oneshot::Sender<Result<Piece, ExportError>>,
     },
     /// Put a refusal on record.
     Note {

@@ -16,6 +16,7 @@
 
 mod alarms;
 mod config;
+mod export;
 mod handle;
 mod inbox;
 mod message;
@@ -47,6 +48,7 @@ pub use config::{
     AuditLimits, Config, Disk, FLAG_SET_BYTES_MAX, FlagSets, LogMemory, OutboxLimits, Retention,
     Timers,
 };
+pub use export::{EXPORT_TIME_MAX, Export, ExportError, Hold, Piece, Stretch};
 pub use handle::{Done, Error, Handle, LogError, Mode, Origin, Submission};
 pub use inbox::{Inbox, Senders, Wait};
 pub use message::Message;

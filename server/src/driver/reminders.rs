@@ -3,6 +3,7 @@
 
 use super::notify;
 use crate::store::{Write, outbox::Reminder};
+use imbl::OrdMap;
 use phasegate_engine::{
     id::ReleaseId,
     release::Release,
@@ -18,7 +19,7 @@ use std::{
 pub(super) struct Reminders {
     remind_before: Span,
     /// When the approvals run out that somebody was reminded of.
-    done: BTreeMap<ReleaseId, Timestamp>,
+    done: OrdMap<ReleaseId, Timestamp>,
     due: BTreeSet<(Timestamp, ReleaseId)>,
     armed: BTreeMap<ReleaseId, Timestamp>,
 }
@@ -27,6 +28,11 @@ impl Reminders {
     pub(super) fn load(done: Vec<(ReleaseId, Reminder)>, remind_before: Span) -> Self {
         let done = done.into_iter().map(|(release, reminder)| (release, reminder.expires));
         Self { remind_before, done: done.collect(), due: BTreeSet::new(), armed: BTreeMap::new() }
+    }
+
+    /// What is remembered; cheap.
+    pub(super) fn snapshot(&self) -> OrdMap<ReleaseId, Timestamp> {
+        self.done.clone()
     }
 
     /// Arms the reminder of a release, or disarms it, so that it is as the release says. What is

@@ -2,20 +2,25 @@
 
 use super::handle::{Error, Submission};
 use crate::store::{RequestKey, RequestRecord, Subject};
+use imbl::OrdMap;
 use phasegate_engine::{command::Action, time::Timestamp};
-use std::{collections::HashMap, sync::Arc};
+use std::sync::Arc;
 
 /// What is remembered of requests that succeeded. Requests of the batch in hand are among them, so
 /// that the second of two at once is a repetition of the first.
 #[derive(Debug)]
 pub(super) struct Requests {
-    // Only ever asked for a key, so its order does not matter.
-    done: HashMap<RequestKey, RequestRecord>,
+    done: OrdMap<RequestKey, RequestRecord>,
 }
 
 impl Requests {
     pub(super) fn load(records: Vec<(RequestKey, RequestRecord)>) -> Self {
         Self { done: records.into_iter().collect() }
+    }
+
+    /// All of them; cheap.
+    pub(super) fn snapshot(&self) -> OrdMap<RequestKey, RequestRecord> {
+        self.done.clone()
     }
 
     /// The subject of the request that this one repeats, if it does.

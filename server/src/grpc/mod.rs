@@ -22,6 +22,7 @@ mod rehearsal;
 mod release;
 mod release_id;
 pub mod status;
+mod store;
 mod submit;
 mod timeout;
 mod warnings;
@@ -49,7 +50,7 @@ use phasegate_api::{
         flag_service_server::FlagServiceServer,
         notification_service_server::NotificationServiceServer,
         pipeline_service_server::PipelineServiceServer,
-        release_service_server::ReleaseServiceServer,
+        release_service_server::ReleaseServiceServer, store_service_server::StoreServiceServer,
     },
 };
 use phasegate_engine::{id::EnvironmentId, targeting::Bucketing};
@@ -78,6 +79,7 @@ pub struct Api {
     environments: Arc<[EnvironmentId]>,
     waits: Arc<Semaphore>,
     audit_watches: Arc<Semaphore>,
+    exports: Arc<Semaphore>,
     draining: CancellationToken,
     access: Access,
     /// What a reader may where nothing is checked.
@@ -109,13 +111,14 @@ impl Offer {
             ReleaseServiceServer::<Api>::NAME,
             AuditServiceServer::<Api>::NAME,
             NotificationServiceServer::<Api>::NAME,
+            StoreServiceServer::<Api>::NAME,
             FlagSyncServiceServer::<Api>::NAME,
             EvaluationServer::<Api>::NAME,
             EvaluationV1Server::<Api>::NAME,
             ClockServiceServer::<Api>::NAME,
         ];
         match self {
-            Self::Production => &ALL[..9],
+            Self::Production => &ALL[..10],
             Self::Rehearsal => ALL,
         }
     }
@@ -126,6 +129,7 @@ impl Api {
     pub fn new(bucketing: Bucketing) -> Self {
         let waits = Arc::new(Semaphore::new(WAITS_MAX));
         let audit_watches = Arc::new(Semaphore::new(audit::WATCHES_MAX));
+        let exports = Arc::new(Semaphore::new(store::EXPORTS_MAX));
         let draining = CancellationToken::new();
         let environments = Arc::default();
         let (access, everybody) = (Access::open(), caller::everybody());
@@ -136,6 +140,7 @@ impl Api {
             environments,
             waits,
             audit_watches,
+            exports,
             draining,
             access,
             everybody,
@@ -226,11 +231,15 @@ impl Api {
         let access = AccessServiceServer::new(self.clone())
             .max_decoding_message_size(REQUEST_BYTES_MAX)
             .max_encoding_message_size(RESPONSE_BYTES_MAX);
+        let store = StoreServiceServer::new(self.clone())
+            .max_decoding_message_size(REQUEST_BYTES_MAX)
+            .max_encoding_message_size(RESPONSE_BYTES_MAX);
         let mut routes = Routes::new(flags)
             .add_service(access)
             .add_service(pipelines)
             .add_service(notifications)
             .add_service(audit)
+            .add_service(store)
             .add_service(watch::Shared::new(self.clone(), releases))
             .add_service(health.service());
         if offer == Offer::Rehearsal {

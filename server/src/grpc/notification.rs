@@ -54,7 +54,7 @@ impl NotificationService for Api {
         self.driver()?;
         let asked = convert::replay_dead_letters(request.get_ref().clone());
         let (sink, which) = asked.map_err(status::rejected)?;
-        note_act(self, &request, "ReplayDeadLetters", sink.as_str())?;
+        note_act(self, &request, "ReplayDeadLetters", format!("sinks/{sink}"))?;
         let which = match which {
             DeadLetters::All => Which::All,
             DeadLetters::Ids(ids) => Which::Ids(ids),
@@ -72,7 +72,7 @@ impl NotificationService for Api {
         self.driver()?;
         let asked = convert::send_test_notification(request.get_ref().clone());
         let sink = asked.map_err(status::rejected)?;
-        note_act(self, &request, "SendTestNotification", sink.as_str())?;
+        note_act(self, &request, "SendTestNotification", format!("sinks/{sink}"))?;
         let notifier = self.notifier().ok_or_else(|| no_sink(&sink))?;
         let report = notifier.test(&sink).await.ok_or_else(|| no_sink(&sink))?;
         Ok(Response::new(report_to_wire(report)))

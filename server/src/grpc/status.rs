@@ -303,6 +303,13 @@ pub fn log_failed(error: LogError) -> Status {
     }
 }
 
+/// An export could not be made to its end; the cause is in the log.
+pub(super) fn export_failed(error: &driver::ExportError) -> Status {
+    let incident = uuid::Uuid::new_v4().simple().to_string();
+    tracing::error!(%incident, error = error as &dyn std::error::Error, "an export failed");
+    failed(driver::Error::Internal(incident))
+}
+
 /// A watch was not opened.
 pub fn watch_refused(refusal: WatchRefusal) -> Status {
     let message = refusal.to_string();

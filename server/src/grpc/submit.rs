@@ -117,12 +117,12 @@ fn origin<R>(known: Option<&Grants>, request: &Request<R>) -> Origin {
     }
 }
 
-/// Puts on record what is done to a sink, which is no commit.
+/// Puts on record what is done that is no commit: to a sink, or with the whole store.
 pub(super) fn note_act<R>(
     api: &Api,
     request: &Request<R>,
     rpc: &'static str,
-    sink: &str,
+    resource: String,
 ) -> Result<(), Status> {
     let grants = api.grants(request.metadata(), request.extensions());
     let (grants, ()) = status::both(grants, Ok(()))?;
@@ -130,7 +130,7 @@ pub(super) fn note_act<R>(
     let origin = origin(Some(&grants), request);
     api.driver()?.note(AuditedCall {
         method: rpc.into(),
-        resource: format!("sinks/{sink}").into(),
+        resource: resource.into(),
         principal,
         authenticated: origin.authenticated,
         vouched: origin.vouched,

@@ -1,5 +1,6 @@
 //! What must not be seen: read from files that nobody else can read, and never printed.
 
+use crate::private::is_private;
 use std::{
     fmt,
     fs::File,
@@ -51,9 +52,9 @@ pub(super) enum Error {
 /// read.
 pub(super) fn read(path: &Path) -> Result<Secret, Error> {
     let file = File::open(path)?;
-    let mode = file.metadata()?.permissions().mode() & 0o777;
-    if mode & 0o077 != 0 {
-        return Err(Error::Open(mode));
+    let metadata = file.metadata()?;
+    if !is_private(&metadata) {
+        return Err(Error::Open(metadata.permissions().mode() & 0o777));
     }
     let mut text = String::new();
     file.take(FILE_BYTES_MAX).read_to_string(&mut text)?;

@@ -19,6 +19,8 @@ pub mod memory;
 pub mod outbox;
 mod record;
 pub mod sled;
+pub mod snapshot;
+mod text;
 pub mod tools;
 mod tree;
 
@@ -29,6 +31,7 @@ mod testing;
 
 pub use check::{Counts, FINDINGS_MOST, Finding, Verified};
 pub use ledger::Ledger;
+pub use snapshot::LoggedCommit;
 pub use tree::{Batch, Direction, Tree};
 
 use audit::{AuditEntry, AuditHead};
@@ -79,6 +82,10 @@ pub trait Store: Send + 'static {
 
     /// Reads the log, from [`Compacted::oldest`] on.
     fn changes(&mut self, query: &LogQuery) -> Result<Vec<Arc<Change>>, Error>;
+
+    /// Reads commits with all that the log has of them, from `from` up to `to`, both included: some of
+    /// them, at least the first, and none left out. [`Error::Damaged`] if one is missing.
+    fn commits(&mut self, from: Revision, to: Revision) -> Result<Vec<LoggedCommit>, Error>;
 
     /// Reads the audit chain. Nothing is ever removed from it.
     fn audit(&mut self, query: &AuditQuery) -> Result<Vec<AuditEntry>, Error>;

@@ -1,54 +1,40 @@
 //! What `phasegate store` does to a store that no server has open: verify, export, import. Export and
-//! import are there for any [`Tree`] too.
+//! import are there for any [`Tree`] too. The text is that of `text`; a server that runs writes the
+//! same through [`snapshot`](super::snapshot).
 //!
-//! An export is text, one JSON object a line: a header, every record, and a trailer with the number
-//! of lines and a checksum, without which it is worth nothing. It does not depend on sled. An
-//! imported store has another identity, so that watchers of the old one begin anew.
+//! An imported store has another identity, so that watchers of the old one begin anew.
 //!
 //! All functions block.
 
+pub use super::text::{Malformed, Report};
 use super::{
     Counts, Error as StoreError, Finding, Store as _, StoreId, Verified, Writes,
     audit::{Act, AuditEntry},
     check,
     ledger::{Ledger, put_audit, put_change, put_commit, put_request},
-    outbox::{OutboxRow, Reminder},
+    memory,
     record::{
-        ChangeRecord, CommitRecord, FORMAT, FORMAT_OLDEST, Oldest, StoredAudit, StoredRequest,
-        decode, encode,
-        key::{Key, Kind, hex},
+        Oldest, StoredAudit, decode, encode,
+        key::{Key, Kind},
         parts,
     },
     sled,
+    text::{
+        self, ChangeLine, CommitLine, Counted, Header, Line, LineReader, LineWriter, OutboxLine,
+        ProgressLine, ReminderLine,
+    },
     tree::{Batch, Direction, Tree},
 };
-use phasegate_engine::{
-    flag::Flag,
-    id::{ReleaseId, Revision, SinkId},
-    pipeline::Pipeline,
-    release::{Progress, Proposal},
-    time::Timestamp,
-};
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use sha2::{Digest, Sha256};
+use phasegate_engine::{id::Revision, time::Timestamp};
+use serde::de::DeserializeOwned;
 use std::{
-    io::{self, BufRead, Read, Write},
+    borrow::Cow,
+    io::{self, BufRead, Write},
     path::Path,
-    sync::Arc,
 };
-
-/// Version of the text.
-const EXPORT: u32 = 1;
-
-/// The longest line that is read. The longest record, a proposal with two specs of 512 KiB in which
-/// every character is escaped, stays below.
-const LINE_BYTES_MOST: u64 = 16 * 1024 * 1024;
 
 /// How many keys an import writes in one batch. Large enough that the barriers do not count.
 const KEYS_PER_BATCH: usize = 4096;
-
-/// How many records lie between two reports of how far it has got.
-const RECORDS_PER_REPORT: usize = 1000;
 
 /// Why a tool did not do what it should.
 #[derive(Debug, thiserror::Error)]
@@ -56,29 +42,12 @@ pub enum Error {
     /// The store could not be opened, read or written.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The export could not be read.
-    #[error("the export cannot be read")]
-    Read(#[source] io::Error),
     /// The export could not be written.
     #[error("the export cannot be written")]
     Write(#[source] io::Error),
-    /// The text is no export, or one of another version.
-    #[error("line {line} of the export: {problem}")]
-    Line {
-        /// Counted from 1.
-        line: u64,
-        /// What is wrong there.
-        problem: String,
-    },
-    /// The text ends too early.
-    #[error("the export ends after {lines} lines without its last one: it was cut off")]
-    CutOff {
-        /// Lines that are there.
-        lines: u64,
-    },
-    /// The text is not as it was written.
-    #[error("the export was changed: its checksum does not hold")]
-    Changed,
+    /// The text is not an export, or not a whole one.
+    #[error(transparent)]
+    Malformed(#[from] Malformed),
     /// The store contradicts itself.
     #[error("the store is not sound: {} findings, the first: {first}", verified.findings_total)]
     Unsound {
@@ -88,9 +57,6 @@ pub enum Error {
         verified: Box<Verified>,
     },
 }
-
-/// Is told now and then how many records were done.
-pub type Report<'a> = &'a mut dyn FnMut(&Counts);
 
 /// Reads the whole store in a directory and reports what contradicts the rest. To open it, sled
 /// writes to the directory; nothing of what is stored changes.
@@ -115,82 +81,6 @@ fn sound(verified: Verified) -> Result<Verified, Error> {
         Some(first) => Err(Error::Unsound { first, verified: Box::new(verified) }),
         None => Ok(verified),
     }
-}
-
-/// A line of an export.
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum Line<'a> {
-    /// The first.
-    Export(Header),
-    Pipeline(Pipeline),
-    Flag(Flag),
-    Proposal(Proposal),
-    Progress(ProgressLine),
-    Commit(CommitLine),
-    Change(ChangeLine<'a>),
-    Request(StoredRequest<'a>),
-    /// To the byte, as a text in the text: the hash is of these bytes.
-    Audit(Arc<str>),
-    Outbox(OutboxLine),
-    Reminder(ReminderLine),
-    /// The last.
-    End(Trailer),
-}
-
-#[derive(Debug, Serialize, Deserialize)]
-struct Header {
-    /// [`EXPORT`].
-    version: u32,
-    /// Format of the store that it was taken from.
-    format: u32,
-    /// Its identity.
-    store_id: StoreId,
-    /// Its last commit.
-    revision: Revision,
-    /// Time of that.
-    time: Timestamp,
-    /// Where its log begins.
-    oldest: Revision,
-}
-
-#[derive(Debug, Serialize, Deserialize)]
-struct ProgressLine {
-    release: ReleaseId,
-    progress: Progress,
-}
-
-#[derive(Debug, Serialize, Deserialize)]
-struct CommitLine {
-    revision: Revision,
-    commit: CommitRecord,
-}
-
-#[derive(Debug, Serialize, Deserialize)]
-struct ChangeLine<'a> {
-    release: ReleaseId,
-    change: ChangeRecord<'a>,
-}
-
-#[derive(Debug, Serialize, Deserialize)]
-struct OutboxLine {
-    sink: SinkId,
-    sequence: u64,
-    row: OutboxRow,
-}
-
-#[derive(Debug, Serialize, Deserialize)]
-struct ReminderLine {
-    release: ReleaseId,
-    reminder: Reminder,
-}
-
-#[derive(Debug, Serialize, Deserialize)]
-struct Trailer {
-    /// Lines before this one.
-    lines: u64,
-    /// SHA-256 of them, line ends included, in hexadecimal.
-    sha256: String,
 }
 
 /// Writes the whole store in a directory as text. Refuses a store that is not sound.
@@ -218,92 +108,114 @@ fn write_records<T: Tree>(
     out: &mut dyn Write,
     report: Report<'_>,
 ) -> Result<(), Error> {
-    let mut writer = LineWriter::new(out);
-    writer.write(&Line::Export(Header {
-        version: EXPORT,
-        format: store.format,
-        store_id: verified.store_id,
-        revision: verified.revision,
-        time: verified.time,
-        oldest: verified.oldest,
-    }))?;
+    let mut to = Lines { writer: LineWriter::default(), buffer: Vec::new(), out, report };
+    let head = (verified.revision, verified.time);
+    let header = text::header(store.format, verified.store_id, verified.oldest, head);
+    to.writer.write(&mut to.buffer, &Line::Export(header)).map_err(Error::Write)?;
     let tree = &store.tree;
-    export_kind(tree, Kind::Pipeline, &mut writer, report, |_, value| Some(Line::Pipeline(value)))?;
-    export_kind(tree, Kind::Flag, &mut writer, report, |_, value| Some(Line::Flag(value)))?;
-    export_kind(tree, Kind::Proposal, &mut writer, report, |_, value| Some(Line::Proposal(value)))?;
-    export_kind(tree, Kind::Progress, &mut writer, report, |key, progress| {
+    to.kind(tree, Kind::Pipeline, |_, value| Some(Line::Pipeline(Cow::Owned(value))))?;
+    to.kind(tree, Kind::Flag, |_, value| Some(Line::Flag(Cow::Owned(value))))?;
+    to.kind(tree, Kind::Proposal, |_, value| Some(Line::Proposal(Cow::Owned(value))))?;
+    to.kind(tree, Kind::Progress, |key, progress| {
         let Key::Progress(release) = key else { return None };
-        Some(Line::Progress(ProgressLine { release, progress }))
+        Some(Line::Progress(ProgressLine { release, progress: Cow::Owned(progress) }))
     })?;
     // What is below the oldest revision is on its way out of the store.
-    export_kind(tree, Kind::Commit, &mut writer, report, |key, commit| {
+    to.kind(tree, Kind::Commit, |key, commit| {
         let Key::Commit(revision) = key else { return None };
         let line = CommitLine { revision, commit };
         (revision >= verified.oldest).then_some(Line::Commit(line))
     })?;
-    export_kind(tree, Kind::Change, &mut writer, report, |key, change| {
+    to.kind(tree, Kind::Change, |key, change| {
         let Key::Change(revision, release) = key else { return None };
         let line = ChangeLine { release, change };
         (revision >= verified.oldest).then_some(Line::Change(line))
     })?;
-    export_kind(tree, Kind::Request, &mut writer, report, |_, value| Some(Line::Request(value)))?;
-    export_kind(tree, Kind::Audit, &mut writer, report, |_, entry: StoredAudit| {
-        Some(Line::Audit(entry.json))
-    })?;
-    export_kind(tree, Kind::Outbox, &mut writer, report, |key, row| {
+    to.kind(tree, Kind::Request, |_, value| Some(Line::Request(value)))?;
+    to.kind(tree, Kind::Audit, |_, entry: StoredAudit| Some(Line::Audit(entry.json)))?;
+    to.kind(tree, Kind::Outbox, |key, row| {
         let Key::Outbox(sink, sequence) = key else { return None };
-        Some(Line::Outbox(OutboxLine { sink, sequence, row }))
+        Some(Line::Outbox(OutboxLine { sink, sequence, row: Cow::Owned(row) }))
     })?;
-    export_kind(tree, Kind::Reminder, &mut writer, report, |key, reminder| {
+    to.kind(tree, Kind::Reminder, |key, reminder| {
         let Key::Reminder(release) = key else { return None };
         Some(Line::Reminder(ReminderLine { release, reminder }))
     })?;
-    writer.finish()
+    to.finish()
 }
 
-fn export_kind<'a, T: Tree, V: DeserializeOwned>(
-    tree: &T,
-    kind: Kind,
-    writer: &mut LineWriter<'_>,
-    report: Report<'_>,
-    line: impl Fn(Key, V) -> Option<Line<'a>>,
-) -> Result<(), Error> {
-    for entry in parts::scan(tree, kind.all(), Direction::Up) {
-        let (key, value) = entry?.map_err(StoreError::from)?;
-        let value = decode(&key, value.as_ref()).map_err(StoreError::from)?;
-        if let Some(line) = line(key, value) {
-            writer.write(&line)?;
-            writer.counted.count(&line, report);
-        }
-    }
-    Ok(())
-}
-
-struct LineWriter<'a> {
+/// Where the lines of an export go.
+struct Lines<'a> {
+    writer: LineWriter,
+    buffer: Vec<u8>,
     out: &'a mut dyn Write,
-    hash: Sha256,
-    lines: u64,
-    counted: Counted,
+    report: Report<'a>,
 }
 
-impl<'a> LineWriter<'a> {
-    fn new(out: &'a mut dyn Write) -> Self {
-        Self { out, hash: Sha256::new(), lines: 0, counted: Counted::default() }
-    }
-
-    fn write(&mut self, line: &Line<'_>) -> Result<(), Error> {
-        let mut text = serde_json::to_vec(line).map_err(|error| Error::Write(error.into()))?;
-        text.push(b'\n');
-        self.hash.update(&text);
-        self.lines += 1;
-        self.out.write_all(&text).map_err(Error::Write)
+impl Lines<'_> {
+    fn kind<'v, T: Tree, V: DeserializeOwned>(
+        &mut self,
+        tree: &T,
+        kind: Kind,
+        line: impl Fn(Key, V) -> Option<Line<'v>>,
+    ) -> Result<(), Error> {
+        for entry in parts::scan(tree, kind.all(), Direction::Up) {
+            let (key, value) = entry?.map_err(StoreError::from)?;
+            let value = decode(&key, value.as_ref()).map_err(StoreError::from)?;
+            let Some(line) = line(key, value) else { continue };
+            let written = self.writer.record(&mut self.buffer, &line, self.report);
+            written.and_then(|()| self.out.write_all(&self.buffer)).map_err(Error::Write)?;
+            self.buffer.clear();
+        }
+        Ok(())
     }
 
     fn finish(mut self) -> Result<(), Error> {
-        let sha256 = hex(&std::mem::take(&mut self.hash).finalize());
-        self.write(&Line::End(Trailer { lines: self.lines, sha256 }))?;
-        self.out.flush().map_err(Error::Write)
+        let last = self.writer.finish(&mut self.buffer);
+        let written = last.and_then(|()| self.out.write_all(&self.buffer));
+        written.and_then(|()| self.out.flush()).map_err(Error::Write)
     }
+}
+
+/// What an export holds, as its text says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Contents {
+    /// Identity of the store that it is of.
+    pub store_id: StoreId,
+    /// Its last commit.
+    pub revision: Revision,
+    /// Records by kind.
+    pub counts: Counts,
+}
+
+/// Reads a text to its end: whether it is a whole export, and as it was written. Whether its records fit
+/// together is what [`try_import`] says, which needs room for all of them.
+pub fn inspect(from: &mut dyn BufRead) -> Result<Contents, Error> {
+    let (header, mut lines) = LineReader::begin(from)?;
+    let mut counted = Counted::default();
+    loop {
+        let line = lines.next()?;
+        counted.count(&line, &mut |_| {});
+        if matches!(line, Line::Export(_)) {
+            return Err(lines.problem("a second header").into());
+        }
+        if let Line::End(trailer) = line {
+            lines.check_end(&trailer)?;
+            let (store_id, revision) = (header.store_id, header.revision);
+            return Ok(Contents { store_id, revision, counts: counted.counts });
+        }
+    }
+}
+
+/// Reads a text as an import would, and makes the store in memory: whether a server could start from it.
+/// The audit chain of what it counts has one entry more, that of the import.
+pub fn try_import(
+    from: &mut dyn BufRead,
+    now: Timestamp,
+    report: Report<'_>,
+) -> Result<Verified, Error> {
+    let mut store = memory::open(&memory::Disk::new(), StoreId::fresh())?;
+    import_into(&mut store, from, now, report)
 }
 
 /// Makes a store with the identity `fresh` from an export, in a directory that is empty or missing.
@@ -317,7 +229,7 @@ pub fn import(
     report: Report<'_>,
 ) -> Result<Verified, Error> {
     // Looked at first, so that a file of another kind does not even make a directory.
-    let (header, lines) = begin(from)?;
+    let (header, lines) = LineReader::begin(from)?;
     let mut store = sled::create_unfinished(path, fresh)?;
     let read = |store: &mut sled::SledStore| {
         let counts = read_records(store, &header, lines, now, report)?;
@@ -345,21 +257,9 @@ pub fn import_into<T: Tree>(
     now: Timestamp,
     report: Report<'_>,
 ) -> Result<Verified, Error> {
-    let (header, lines) = begin(from)?;
+    let (header, lines) = LineReader::begin(from)?;
     let counts = read_records(store, &header, lines, now, report)?;
     complete(store.verify()?, counts)
-}
-
-/// Reads the first line.
-fn begin(from: &mut dyn BufRead) -> Result<(Header, LineReader<'_>), Error> {
-    let mut lines = LineReader::new(from);
-    let Line::Export(header) = lines.next()? else {
-        return Err(lines.problem("an export begins with another line"));
-    };
-    if header.version != EXPORT || !(FORMAT_OLDEST..=FORMAT).contains(&header.format) {
-        return Err(lines.problem("it was written by another version"));
-    }
-    Ok((header, lines))
 }
 
 /// What came of an import, if it is sound and all that was in the text.
@@ -367,7 +267,7 @@ fn complete(verified: Verified, counts: Counts) -> Result<Verified, Error> {
     let verified = sound(verified)?;
     if verified.counts != counts {
         // A record stood there twice.
-        return Err(Error::Changed);
+        return Err(Malformed::Changed.into());
     }
     Ok(verified)
 }
@@ -422,7 +322,7 @@ fn read_records<T: Tree>(
             Line::Reminder(ReminderLine { release, reminder }) => {
                 parts::insert(&mut batch, &Key::Reminder(release), encode(&reminder));
             }
-            Line::Export(_) => return Err(lines.problem("a second header")),
+            Line::Export(_) => return Err(lines.problem("a second header").into()),
             Line::End(trailer) => {
                 lines.check_end(&trailer)?;
                 break;
@@ -442,79 +342,6 @@ fn read_records<T: Tree>(
     Ok(counted.counts)
 }
 
-struct LineReader<'a> {
-    from: &'a mut dyn BufRead,
-    /// Of all lines before the last that was read.
-    hash: Sha256,
-    last: Vec<u8>,
-    lines: u64,
-}
-
-impl<'a> LineReader<'a> {
-    fn new(from: &'a mut dyn BufRead) -> Self {
-        Self { from, hash: Sha256::new(), last: Vec::new(), lines: 0 }
-    }
-
-    fn next(&mut self) -> Result<Line<'static>, Error> {
-        self.hash.update(&self.last);
-        self.last.clear();
-        (&mut *self.from)
-            .take(LINE_BYTES_MOST)
-            .read_until(b'\n', &mut self.last)
-            .map_err(Error::Read)?;
-        if self.last.last() != Some(&b'\n') && (self.last.len() as u64) < LINE_BYTES_MOST {
-            return Err(Error::CutOff { lines: self.lines });
-        }
-        self.lines += 1;
-        serde_json::from_slice(&self.last).map_err(|error| self.problem(error))
-    }
-
-    fn problem(&self, problem: impl ToString) -> Error {
-        Error::Line { line: self.lines, problem: problem.to_string() }
-    }
-
-    /// The trailer was read last: whether it holds, and is the end.
-    fn check_end(self, trailer: &Trailer) -> Result<(), Error> {
-        let at_end = self.from.fill_buf().map_err(Error::Read)?.is_empty();
-        let as_written = hex(&self.hash.finalize()) == trailer.sha256;
-        if at_end && as_written && trailer.lines + 1 == self.lines {
-            Ok(())
-        } else {
-            Err(Error::Changed)
-        }
-    }
-}
-
-/// Counts records, and reports now and then.
-#[derive(Debug, Default)]
-struct Counted {
-    counts: Counts,
-    since_report: usize,
-}
-
-impl Counted {
-    fn count(&mut self, line: &Line<'_>, report: Report<'_>) {
-        let counts = &mut self.counts;
-        match line {
-            Line::Export(_) | Line::Proposal(_) | Line::End(_) => return,
-            Line::Pipeline(_) => counts.pipelines += 1,
-            Line::Flag(_) => counts.flags += 1,
-            Line::Progress(_) => counts.releases += 1,
-            Line::Commit(_) => counts.commits += 1,
-            Line::Change(_) => counts.changes += 1,
-            Line::Request(_) => counts.requests += 1,
-            Line::Audit(_) => counts.audit += 1,
-            Line::Outbox(_) => counts.outbox += 1,
-            Line::Reminder(_) => counts.reminders += 1,
-        }
-        self.since_report += 1;
-        if self.since_report == RECORDS_PER_REPORT {
-            self.since_report = 0;
-            report(counts);
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -523,7 +350,7 @@ mod tests {
         testing::{History, START, describe_flag},
     };
     use phasegate_engine::time::Span;
-    use std::{fs, path::PathBuf};
+    use std::{fs, path::PathBuf, sync::Arc};
     use tempfile::TempDir;
     use uuid::Uuid;
 

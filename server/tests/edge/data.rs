@@ -2,12 +2,13 @@
 
 use crate::server::{Server, config, create_flag, within};
 use phasegate_api::v1;
-use phasegate_engine::event::Change;
+use phasegate_engine::{event::Change, id::Revision};
 use phasegate_server::{
     app::{ExitCode, OpenStore, Parts},
     config::{Config, Data},
     store::{
-        AuditQuery, Compacted, Compaction, Error, Image, LogQuery, Store, StoreId, Writes,
+        AuditQuery, Compacted, Compaction, Error, Image, LogQuery, LoggedCommit, Store, StoreId,
+        Writes,
         audit::AuditEntry,
         memory::{self, Disk},
     },
@@ -65,6 +66,10 @@ impl Store for Broken {
 
     fn changes(&mut self, query: &LogQuery) -> Result<Vec<Arc<Change>>, Error> {
         self.0.changes(query)
+    }
+
+    fn commits(&mut self, from: Revision, to: Revision) -> Result<Vec<LoggedCommit>, Error> {
+        self.0.commits(from, to)
     }
 
     fn compact(&mut self, limits: &Compaction) -> Result<Compacted, Error> {

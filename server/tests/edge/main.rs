@@ -9,6 +9,7 @@ mod calls;
 mod data;
 mod delivery;
 mod errors;
+mod export;
 mod grpc_web;
 mod identity;
 mod issuer;

@@ -19,6 +19,7 @@ const HEALTH_NAMES: &[&str] = &[
     "phasegate.v1.PipelineService",
     "phasegate.v1.ReleaseService",
     "phasegate.v1.NotificationService",
+    "phasegate.v1.StoreService",
     "phasegate.rehearsal.v1.ClockService",
 ];
 

@@ -60,6 +60,7 @@ async fn reflection_lists_exactly_what_is_served() {
         "phasegate.v1.NotificationService",
         "phasegate.v1.PipelineService",
         "phasegate.v1.ReleaseService",
+        "phasegate.v1.StoreService",
     ]
     .map(str::to_owned)
     .into();

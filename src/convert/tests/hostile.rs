@@ -221,6 +221,7 @@ fn parse_as(rpc: &str, bytes: &[u8]) -> Option<Result<(), Rejected>> {
         "SendTestNotification" => parse(bytes, convert::send_test_notification),
         // There is nothing in them.
         "GetAuditHead" => parse(bytes, |_: v1::GetAuditHeadRequest| Ok(())),
+        "ExportStore" => parse(bytes, |_: v1::ExportStoreRequest| Ok(())),
         "GetIdentity" => parse(bytes, |_: v1::GetIdentityRequest| Ok(())),
         "ListSinks" => parse(bytes, |_: v1::ListSinksRequest| Ok(())),
         other => panic!("the RPC {other} is new: name its parser here"),

@@ -1,5 +1,6 @@
 //! Files that must not be anybody's: read only if their mode says so, and noticed when they change.
 
+use crate::private::is_private;
 use std::{
     collections::BTreeMap,
     fs::{self, File},
@@ -17,7 +18,7 @@ const FILE_BYTES_MAX: u64 = 1 << 20;
 pub enum Readers {
     /// Anybody, but nobody may write it: what it says decides who is let in.
     Anybody,
-    /// Nobody: it is a secret.
+    /// Nobody: it is a secret. A group, if it is root's.
     Nobody,
 }
 
@@ -58,10 +59,11 @@ pub enum ReadError {
 pub fn read(path: &Path, readers: Readers) -> Result<Vec<u8>, ReadError> {
     let failed = |source| ReadError::Io { path: path.to_owned(), source };
     let file = File::open(path).map_err(failed)?;
-    let mode = file.metadata().map_err(failed)?.mode() & 0o777;
+    let metadata = file.metadata().map_err(failed)?;
+    let mode = metadata.mode() & 0o777;
     let exposed = |what, wanted| ReadError::Exposed { path: path.to_owned(), mode, what, wanted };
     match readers {
-        Readers::Nobody if mode & 0o077 != 0 => return Err(exposed("read or write", "600")),
+        Readers::Nobody if !is_private(&metadata) => return Err(exposed("read or write", "600")),
         Readers::Anybody if mode & 0o022 != 0 => return Err(exposed("write", "go-w")),
         Readers::Nobody | Readers::Anybody => {}
     }

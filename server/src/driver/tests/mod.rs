@@ -2,6 +2,7 @@
 
 mod audit;
 mod batches;
+mod export;
 mod log;
 mod outbox;
 mod recovery;
@@ -16,7 +17,8 @@ use super::{
 use crate::{
     clock::{Clock, ManualClock, Reading},
     store::{
-        Compacted, Compaction, Error as StoreError, Image, LogQuery, Store, StoreId, Writes, memory,
+        Compacted, Compaction, Error as StoreError, Image, LogQuery, LoggedCommit, Store, StoreId,
+        Writes, memory,
     },
 };
 use phasegate_engine::{
@@ -141,6 +143,10 @@ impl<S: Store> Store for Controlled<S> {
 
     fn changes(&mut self, query: &LogQuery) -> Result<Vec<Arc<Change>>, StoreError> {
         self.store.changes(query)
+    }
+
+    fn commits(&mut self, from: Revision, to: Revision) -> Result<Vec<LoggedCommit>, StoreError> {
+        self.store.commits(from, to)
     }
 
     fn compact(&mut self, limits: &Compaction) -> Result<Compacted, StoreError> {

@@ -65,6 +65,10 @@ impl Store for Holding {
         Err(StoreError::Failed)
     }
 
+    fn commits(&mut self, _: Revision, _: Revision) -> Result<Vec<LoggedCommit>, StoreError> {
+        Err(StoreError::Failed)
+    }
+
     fn compact(&mut self, _: &Compaction) -> Result<Compacted, StoreError> {
         Ok(Compacted::default())
     }

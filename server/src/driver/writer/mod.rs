@@ -6,6 +6,7 @@
 //! durable. If the store fails, nobody ever does.
 
 mod calls;
+mod exporting;
 mod firing;
 mod reminding;
 mod sets;
@@ -14,6 +15,7 @@ mod upkeep;
 use super::{
     alarms::Alarms,
     config::Config,
+    export::{ExportError, Hold, Holds, Piece, Stretch},
     handle::{Done, Error, LogError},
     inbox::Wait,
     message::Message,
@@ -31,6 +33,7 @@ use crate::{
         self, AuditQuery, LogQuery, Record, Store, Write, Writes,
         audit::AuditEntry,
         outbox::{OutboxKey, OutboxRow, Reminder},
+        snapshot::Snapshot,
     },
     watch::Entry,
 };
@@ -99,6 +102,7 @@ pub struct Writer {
     rows: Rows,
     reminders: Reminders,
     recorder: Recorder,
+    holds: Holds,
     /// Refusals of which nothing but their number is known, as far as they are on record.
     unnoted: u64,
 }
@@ -122,6 +126,8 @@ struct Notices {
     reminders: Vec<Write<ReleaseId, Reminder>>,
     settled: Vec<oneshot::Sender<Result<(), Error>>>,
     reads: Vec<ReadAudit>,
+    snapshots: Vec<oneshot::Sender<(Snapshot, Hold)>>,
+    stretches: Vec<ReadStretch>,
 }
 
 impl Notices {
@@ -131,6 +137,8 @@ impl Notices {
             && self.reminders.is_empty()
             && self.settled.is_empty()
             && self.reads.is_empty()
+            && self.snapshots.is_empty()
+            && self.stretches.is_empty()
     }
 }
 
@@ -139,6 +147,13 @@ impl Notices {
 struct ReadAudit {
     query: AuditQuery,
     reply: oneshot::Sender<Result<Vec<AuditEntry>, LogError>>,
+}
+
+/// A stretch of an export, read when the batch is durable.
+#[derive(Debug)]
+struct ReadStretch {
+    stretch: Stretch,
+    reply: oneshot::Sender<Result<Piece, ExportError>>,
 }
 
 #[derive(Debug)]
@@ -236,6 +251,7 @@ impl Writer {
             rows,
             reminders,
             recorder: Recorder::new(image.store_id, image.audit, config.audit.clone()),
+            holds: Holds::default(),
             unnoted: 0,
             config,
         })
@@ -289,6 +305,10 @@ impl Writer {
                 Message::ReadLog { query, reply } => batch.reads.push(Read { query, reply }),
                 Message::ReadAudit { query, reply } => {
                     batch.notices.reads.push(ReadAudit { query, reply });
+                }
+                Message::Snapshot { reply } => batch.notices.snapshots.push(reply),
+                Message::ReadStretch { stretch, reply } => {
+                    batch.notices.stretches.push(ReadStretch { stretch, reply });
                 }
                 Message::Note { call } => {
                     batch.calls += 1;
@@ -376,6 +396,13 @@ impl Writer {
         }
         for ReadAudit { query, reply } in notices.reads {
             let _ = reply.send(Ok(self.store.audit(&query)?));
+        }
+        for reply in notices.snapshots {
+            let hold = self.holds.add(self.clock.read().monotonic);
+            let _ = reply.send((self.snapshot(), hold));
+        }
+        for ReadStretch { stretch, reply } in notices.stretches {
+            let _ = reply.send(self.read_stretch(stretch)?);
         }
         Ok(())
     }

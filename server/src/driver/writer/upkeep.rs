@@ -83,7 +83,10 @@ impl Writer {
             Cleaning::Now => true,
             Cleaning::Rested(at) => reading.monotonic.saturating_sub(at) >= every,
         };
-        is_time && self.trust.firing() == Firing::Allowed
+        is_time
+            && self.trust.firing() == Firing::Allowed
+            // An export still reads what would go.
+            && !self.holds.any(reading.monotonic)
     }
 
     /// Removes some of what is too old to keep.

@@ -5,8 +5,8 @@
 //! acknowledged before [`Tree::sync`] has returned.
 
 use super::{
-    AuditQuery, Compacted, Compaction, CompactionProgress, Error, Image, LogQuery, Order, Record,
-    Store, StoreId, Verified, Write, Writes,
+    AuditQuery, Compacted, Compaction, CompactionProgress, Error, Image, LogQuery, LoggedCommit,
+    Order, Record, Store, StoreId, Verified, Write, Writes,
     audit::{AuditEntry, AuditHash, AuditHead},
     check,
     record::{
@@ -28,6 +28,10 @@ use std::{collections::BTreeMap, sync::Arc};
 /// How many keys one batch of a compaction removes. A batch is written in one go, and its keys are
 /// listed in the head, so this bounds both; 1024 of them take some 50 KiB there.
 const KEYS_PER_COMPACTION_BATCH: usize = 1024;
+
+/// Commits that are read at once, and about how many bytes of their entries.
+const COMMITS_PER_STRETCH: usize = 256;
+const BYTES_PER_STRETCH: usize = 256 << 10;
 
 /// A [`Store`] in a [`Tree`].
 #[derive(Debug)]
@@ -458,6 +462,41 @@ impl<T: Tree> Store for Ledger<T> {
             Some(release) => self.changes_of(release, &stretch),
             None => self.all_changes(&stretch),
         }
+    }
+
+    fn commits(&mut self, from: Revision, to: Revision) -> Result<Vec<LoggedCommit>, Error> {
+        self.usable()?;
+        let (mut commits, mut bytes, mut next) = (Vec::new(), 0, from);
+        let range = key::commits_between(from, to.min(self.revision).next());
+        for entry in parts::scan(&self.tree, range, Direction::Up) {
+            if commits.len() == COMMITS_PER_STRETCH || bytes > BYTES_PER_STRETCH {
+                break;
+            }
+            let (key, value) = entry??;
+            if key != Key::Commit(next) {
+                return Err(Unreadable::at(&Key::Commit(next), "it is missing").into());
+            }
+            let commit: CommitRecord = decode(&key, value.as_ref())?;
+            let mut changes = Vec::new();
+            let range = key::changes_between(next, next.next());
+            for entry in parts::scan(&self.tree, range, Direction::Up) {
+                let (key, value) = entry??;
+                let Key::Change(_, release) = &key else {
+                    return Err(Unreadable::at(&key, "stands in the middle of the log").into());
+                };
+                bytes += value.as_ref().len();
+                changes.push((release.clone(), decode(&key, value.as_ref())?));
+            }
+            if u32::try_from(changes.len()) != Ok(commit.changes) {
+                return Err(Unreadable::at(&key, "the log has not all of it").into());
+            }
+            commits.push(LoggedCommit { revision: next, commit, changes });
+            next = next.next();
+        }
+        if commits.is_empty() && from <= to {
+            return Err(Unreadable::at(&Key::Commit(from), "it is missing").into());
+        }
+        Ok(commits)
     }
 
     fn compact(&mut self, limits: &Compaction) -> Result<Compacted, Error> {

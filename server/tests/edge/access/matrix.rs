@@ -21,6 +21,7 @@ FlagService/UpdateFlag rm
 AuditService/ListAuditEntries m
 AuditService/WatchAuditEntries m
 AuditService/GetAuditHead m
+StoreService/ExportStore m
 NotificationService/ListSinks m
 NotificationService/ListDeadLetters m
 NotificationService/ReplayDeadLetters m

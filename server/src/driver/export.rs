@@ -1,0 +1,188 @@
+//! A store as text while the writer goes on. See [`snapshot`](crate::store::snapshot) for how.
+
+use super::{
+    handle::{Error, Handle},
+    message::Message,
+};
+use crate::store::{
+    AuditQuery, LoggedCommit, Order,
+    audit::AuditEntry,
+    snapshot::{Snapshot, SnapshotText},
+};
+use bytes::Bytes;
+use futures_util::Stream;
+use phasegate_engine::{id::Revision, time::Timestamp};
+use std::{
+    io,
+    sync::{Arc, Weak},
+    time::Duration,
+};
+use tokio::sync::oneshot;
+
+/// Bytes of text in one piece. A long line is a piece of its own, and longer.
+const PIECE_BYTES: usize = 64 << 10;
+/// Entries of the audit chain that are read at once: the writer does other things in between.
+const ENTRIES_PER_STRETCH: usize = 256;
+
+/// An export has to be over after this: for so long the log keeps what it would have lost.
+pub const EXPORT_TIME_MAX: Duration = Duration::from_secs(3600);
+
+/// A store at one revision, to be made a text of. While there is one, the log loses nothing, for
+/// [`EXPORT_TIME_MAX`] at most.
+#[derive(Debug)]
+pub struct Export {
+    handle: Handle,
+    snapshot: Snapshot,
+    _hold: Hold,
+}
+
+/// Why a text does not go on. What there is of it is worth nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum ExportError {
+    /// It took so long that the log has lost what was still to be read.
+    #[error("the export took longer than {} minutes", EXPORT_TIME_MAX.as_secs() / 60)]
+    Expired,
+    /// What is stored contradicts itself.
+    #[error("the store is damaged: {0}")]
+    Damaged(String),
+    /// The writer is gone.
+    #[error("the server is stopping")]
+    Stopped,
+    /// A record could not be written as text.
+    #[error("a record cannot be written as text")]
+    Text(#[from] io::Error),
+}
+
+/// Which stretch of what only grows.
+#[derive(Clone, Copy, Debug)]
+pub enum Stretch {
+    /// Commits with their entries of the log, from the first to the second.
+    Log(Revision, Revision),
+    /// Entries of the audit chain, after the first up to the second.
+    Audit(u64, u64),
+}
+
+/// What was read.
+#[derive(Debug)]
+pub enum Piece {
+    /// Of the log.
+    Log(Vec<LoggedCommit>),
+    /// Of the audit chain.
+    Audit(Vec<AuditEntry>),
+}
+
+impl Handle {
+    /// Takes the store as it is: what was answered before is in it.
+    pub async fn export(&self) -> Result<Export, Error> {
+        let (reply, answer) = oneshot::channel();
+        if self.send(Message::Snapshot { reply }).await.is_err() {
+            return Err(Error::Stopped);
+        }
+        let (snapshot, hold) = answer.await.map_err(|_| Error::Stopped)?;
+        Ok(Export { handle: self.clone(), snapshot, _hold: hold })
+    }
+
+    async fn stretch(&self, stretch: Stretch) -> Result<Piece, ExportError> {
+        let (reply, answer) = oneshot::channel();
+        if self.send(Message::ReadStretch { stretch, reply }).await.is_err() {
+            return Err(ExportError::Stopped);
+        }
+        answer.await.unwrap_or(Err(ExportError::Stopped))
+    }
+}
+
+impl Export {
+    /// The last commit that is in it.
+    pub fn revision(&self) -> Revision {
+        self.snapshot.state.revision()
+    }
+
+    /// Time of that.
+    pub fn time(&self) -> Timestamp {
+        self.snapshot.state.time()
+    }
+
+    /// The text, in pieces. The next one is made when it is asked for.
+    pub fn pieces(self) -> impl Stream<Item = Result<Bytes, ExportError>> + Send {
+        async_stream::try_stream! {
+            let Self { handle, snapshot, _hold } = self;
+            let mut text = SnapshotText::of(&snapshot)?;
+            for record in snapshot.records() {
+                text.add(&record)?;
+                if text.waiting() >= PIECE_BYTES {
+                    yield text.take().into();
+                }
+            }
+            let head = snapshot.state.revision();
+            // Revision 0 is no commit.
+            let mut next = snapshot.oldest.max(Revision::ZERO.next());
+            while next <= head {
+                let Piece::Log(commits) = handle.stretch(Stretch::Log(next, head)).await? else {
+                    break;
+                };
+                for commit in commits {
+                    next = commit.revision().next();
+                    text.add_commit(commit)?;
+                }
+                if text.waiting() >= PIECE_BYTES {
+                    yield text.take().into();
+                }
+            }
+            let (mut after, last) = (0, snapshot.audit.sequence);
+            while after < last {
+                let Piece::Audit(entries) = handle.stretch(Stretch::Audit(after, last)).await? else {
+                    break;
+                };
+                // A stretch without its next entry would be asked for again for ever.
+                if entries.first().is_none_or(|entry| entry.sequence != after + 1) {
+                    Err(missing(after + 1))?;
+                }
+                for entry in &entries {
+                    if entry.sequence != after + 1 {
+                        Err(missing(after + 1))?;
+                    }
+                    text.add_audit(entry)?;
+                    after = entry.sequence;
+                }
+                if text.waiting() >= PIECE_BYTES {
+                    yield text.take().into();
+                }
+            }
+            yield text.finish()?.into();
+        }
+    }
+}
+
+fn missing(entry: u64) -> ExportError {
+    ExportError::Damaged(format!("entry {entry} of the audit chain is missing"))
+}
+
+impl Stretch {
+    /// The query of the audit chain that a stretch of it is.
+    pub(super) fn audit_query(after: u64, up_to: u64) -> AuditQuery {
+        AuditQuery { after, up_to, order: Order::OldestFirst, limit: ENTRIES_PER_STRETCH }
+    }
+}
+
+/// While it is there nothing is removed from the log.
+#[derive(Debug)]
+pub struct Hold(#[expect(dead_code, reason = "it only has to be there")] Arc<()>);
+
+/// Who holds the log back, and until when at most, by the monotonic clock.
+#[derive(Debug, Default)]
+pub(super) struct Holds(Vec<(Weak<()>, Duration)>);
+
+impl Holds {
+    /// One more, from now on.
+    pub(super) fn add(&mut self, now: Duration) -> Hold {
+        self.0.retain(|(held, _)| held.strong_count() > 0);
+        let held = Arc::new(());
+        self.0.push((Arc::downgrade(&held), now.saturating_add(EXPORT_TIME_MAX)));
+        Hold(held)
+    }
+
+    /// Whether anybody does.
+    pub(super) fn any(&self, now: Duration) -> bool {
+        self.0.iter().any(|(held, until)| held.strong_count() > 0 && now < *until)
+    }
+}
