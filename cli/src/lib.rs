@@ -15,6 +15,7 @@ mod connection;
 mod contexts;
 mod name;
 mod process;
+mod telemetry;
 mod time;
 
 mod exit;

@@ -4,6 +4,7 @@ use crate::{
     failure::Failure,
     output,
     process::{self, CoreFiles},
+    telemetry::{Log, Telemetry},
     time,
 };
 use chrono::{DateTime, Utc};
@@ -16,16 +17,7 @@ use phasegate_server::{
     },
     driver::{FLAG_SET_BYTES_MAX, FlagSets},
 };
-use std::{
-    fmt,
-    future::Future,
-    io::{self, IsTerminal as _},
-    net::SocketAddr,
-    path::PathBuf,
-    str::FromStr,
-    time::Duration,
-};
-use tracing_subscriber::EnvFilter;
+use std::{fmt, future::Future, net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
 
 #[derive(Args, Debug)]
 pub(crate) struct Serve {
@@ -75,6 +67,8 @@ pub(crate) struct Serve {
     network: Network,
     #[command(flatten)]
     delivery: Delivery,
+    #[command(flatten)]
+    telemetry: Telemetry,
     #[command(flatten)]
     log: Log,
 }
@@ -138,25 +132,6 @@ enum BucketingKind {
     V3,
 }
 
-/// How the server logs, to stderr.
-#[derive(Args, Debug)]
-pub(crate) struct Log {
-    /// What is logged, for example `info` or `phasegate_server=debug`
-    #[arg(long = "log", env = "PHASEGATE_LOG", default_value = "info", value_name = "FILTER")]
-    filter: String,
-    /// How a line looks
-    #[arg(long, value_enum, default_value_t = LogFormat::Text)]
-    log_format: LogFormat,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum LogFormat {
-    /// For people
-    Text,
-    /// One JSON object a line
-    Json,
-}
-
 /// How large flags may become, or not to look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct FlagSetLimit(Option<usize>);
@@ -190,10 +165,10 @@ fn default_address() -> SocketAddr {
 
 impl Serve {
     pub(crate) async fn run(self) -> Result<(), Failure> {
-        self.log.start()?;
+        let config = self.config()?;
+        let traces = self.log.start(config.telemetry.otlp.as_ref())?;
         let core_files = if self.allow_core_files { CoreFiles::Allowed } else { CoreFiles::Never };
         process::prepare(core_files);
-        let config = self.config()?;
         let scheme = if config.tls.is_some() { "https" } else { "http" };
         let app = App::bind(config).await?;
         let stop = async {
@@ -202,8 +177,18 @@ impl Serve {
                 std::future::pending::<()>().await;
             }
         };
-        serve(app, stop, |address| output::print(&format!("listening on {scheme}://{address}\n")))
-            .await
+        let metrics = match app.metrics_addr() {
+            Some(address) => format!("metrics on http://{address}/metrics\n"),
+            None => String::new(),
+        };
+        let announce =
+            |address| output::print(&format!("listening on {scheme}://{address}\n{metrics}"));
+        let served = serve(app, stop, announce).await;
+        if let Some(traces) = traces {
+            // It blocks while the last spans are sent, which is a task of this runtime.
+            let _ = tokio::task::spawn_blocking(move || traces.stop()).await;
+        }
+        served
     }
 
     fn config(&self) -> Result<Config, Failure> {
@@ -234,6 +219,7 @@ impl Serve {
         if self.network.insecure_allow_plaintext_unauthenticated {
             config.exposure = Exposure::Insecure;
         }
+        config.telemetry = self.telemetry.config()?;
         config.policy = self.policy.clone();
         config.page_hosts = self.page_hosts.clone();
         config.edge.connections_per_address_max = self.connections_per_address;
@@ -275,22 +261,4 @@ pub(crate) async fn serve(
     let (served, announced) = tokio::join!(app.serve(stop), announced);
     served?;
     announced
-}
-
-impl Log {
-    /// From here on this process logs to stderr.
-    fn start(&self) -> Result<(), Failure> {
-        let filter = EnvFilter::try_new(&self.filter)
-            .map_err(|error| Failure::Usage(format!("--log {}: {error}", self.filter)))?;
-        let log = tracing_subscriber::fmt()
-            .with_env_filter(filter)
-            .with_writer(io::stderr)
-            // Colours are for people; a file or a journal gets plain text.
-            .with_ansi(io::stderr().is_terminal());
-        match self.log_format {
-            LogFormat::Text => log.init(),
-            LogFormat::Json => log.json().init(),
-        }
-        Ok(())
-    }
 }

@@ -19,7 +19,6 @@ mod config;
 mod handle;
 mod inbox;
 mod message;
-mod metrics;
 mod notify;
 mod outbox;
 mod pacing;
@@ -50,7 +49,6 @@ pub use config::{
 pub use handle::{Done, Error, Handle, LogError, Mode, Origin, Submission};
 pub use inbox::{Inbox, Senders, Wait};
 pub use message::Message;
-pub use metrics::{Counter, Distribution, Gauge, Metrics};
 pub use notify::{NoRoutes, Route};
 pub use outbox::{OUTBOX_FULL, Outbox, OutboxUpdate};
 pub use permit::{Anything, Permit};

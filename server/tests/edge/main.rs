@@ -20,6 +20,7 @@ mod pages;
 mod server;
 mod start;
 mod stop;
+mod telemetry;
 mod tls;
 mod transport;
 mod watches;
