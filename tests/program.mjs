@@ -16,23 +16,33 @@ const PROGRAM = process.env.PHASEGATE_PROGRAM
 export class Served {
   #child;
 
-  /** Starts one with arguments of `serve`, and waits until it says where it listens. */
-  static async start(args) {
+  /** What it has said on stderr. */
+  said = '';
+
+  /**
+   * Starts one with arguments of `serve`, and with what is in `env` besides, and waits until it says where it
+   * listens; with `--metrics-listen`, also where it tells of itself.
+   */
+  static async start(args, { env = {} } = {}) {
     const served = new Served();
-    const child = spawn(PROGRAM, ['serve', ...args], { stdio: ['ignore', 'pipe', 'pipe'] });
+    const options = { stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, ...env } };
+    const child = spawn(PROGRAM, ['serve', ...args], options);
     served.#child = child;
-    let said = '';
-    child.stderr.on('data', (bytes) => { said += bytes; });
-    const ended = once(child, 'exit').then(() => { throw new Error(`the server ended: ${said}`); });
+    child.stderr.on('data', (bytes) => { served.said += bytes; });
+    const ended = once(child, 'exit').then(() => { throw new Error(`the server ended: ${served.said}`); });
     ended.catch(() => {});
     const listening = (async () => {
       for await (const line of createInterface({ input: child.stdout })) {
-        const found = /listening on (https?:\/\/\S+)/.exec(line);
-        if (found) return found[1];
+        const [, what, url] = /^(listening|metrics) on (https?:\/\/\S+)/.exec(line) ?? [];
+        if (what === 'metrics') served.metrics = url;
+        if (what === 'listening') served.url = url;
+        if (served.url && (served.metrics || !args.includes('--metrics-listen'))) return;
       }
-      throw new Error(`the server did not say where it listens: ${said}`);
+      throw new Error(`the server did not say where it listens: ${served.said}`);
     })();
-    served.url = await Promise.race([listening, ended]);
+    await Promise.race([listening, ended]);
+    // Read on, or the child never closes it.
+    child.stdout.resume();
     served.port = Number(new URL(served.url).port);
     return served;
   }
@@ -43,7 +53,8 @@ export class Served {
   /** Ends it, without a signal as a supervisor would; one that has ended is left alone. */
   async end(signal = 'SIGTERM') {
     if (this.#child.exitCode !== null || this.#child.signalCode !== null) return;
-    const ended = once(this.#child, 'exit');
+    // Not `exit`: what it said last is to be there.
+    const ended = once(this.#child, 'close');
     this.#child.kill(signal);
     await ended;
   }

@@ -16,6 +16,7 @@ mod contexts;
 mod name;
 mod process;
 mod settings;
+mod telemetry;
 mod time;
 
 mod exit;

@@ -1,5 +1,6 @@
 //! Credentials are planted, shown, and sent, rightly and wrongly; then they are looked for wherever the
-//! server writes: in its log at its most talkative, in answers, in the audit, and in the data directory.
+//! server writes: in its log at its most talkative, in answers, in the audit, in the data directory, in its
+//! metrics, and in what it sends to a collector.
 //! (Its memory is not written anywhere: see `a_crash_leaves_no_core_file_unless_it_is_wanted`.)
 
 #![allow(clippy::unwrap_used, reason = "these are tests")]
@@ -8,10 +9,12 @@ use rustix::process::{Pid, Signal, kill_process};
 use std::{
     fs::{self, File},
     io::{BufRead as _, BufReader, Read as _, Write as _},
-    net::TcpStream,
+    net::{SocketAddr, TcpListener, TcpStream},
     os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    sync::{Arc, Mutex},
+    thread,
 };
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_phasegate");
@@ -49,22 +52,61 @@ impl Planted {
 struct Server {
     child: Child,
     address: String,
+    /// Where it shows its metrics.
+    metrics: String,
+}
+
+/// Keeps what a collector is sent, and answers nothing.
+struct Collector {
+    address: SocketAddr,
+    received: Arc<Mutex<Vec<u8>>>,
+}
+
+impl Collector {
+    fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let (address, received) = (listener.local_addr().unwrap(), Arc::default());
+        let keep: Arc<Mutex<Vec<u8>>> = Arc::clone(&received);
+        thread::spawn(move || {
+            for tcp in listener.incoming() {
+                let (mut tcp, keep) = (tcp.unwrap(), Arc::clone(&keep));
+                thread::spawn(move || {
+                    let mut bytes = [0; 4096];
+                    // It ends when the server breaks it.
+                    while let Ok(read @ 1..) = tcp.read(&mut bytes) {
+                        keep.lock().unwrap().extend(&bytes[..read]);
+                    }
+                });
+            }
+        });
+        Self { address, received }
+    }
 }
 
 impl Server {
-    fn start(arguments: &[&str], log: File) -> Self {
+    fn start(arguments: &[&str], collector: &Collector, log: File) -> Self {
         let mut child = Command::new(PROGRAM)
             .args(["serve", "--listen=127.0.0.1:0", "--log=trace"])
+            .args(["--metrics-listen=127.0.0.1:0"])
+            .arg(format!("--otlp-endpoint=http://{}", collector.address))
+            .env("OTEL_EXPORTER_OTLP_TIMEOUT", "500")
+            .env("OTEL_BSP_SCHEDULE_DELAY", "100")
+            .env("OTEL_METRIC_EXPORT_INTERVAL", "100")
             .args(arguments)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(log)
             .spawn()
             .unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let address = line.trim().strip_prefix("listening on ").unwrap().to_owned();
-        Self { child, address }
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let mut after = |begin: &str| {
+            let line = lines.next().unwrap().unwrap();
+            line.strip_prefix(begin).unwrap().to_owned()
+        };
+        let address = after("listening on http://");
+        let metrics = after("metrics on http://");
+        let metrics = metrics.strip_suffix("/metrics").unwrap().to_owned();
+        Self { child, address: format!("http://{address}"), metrics }
     }
 
     /// Runs the program with a token, and returns all that it says.
@@ -82,22 +124,27 @@ impl Server {
 
     /// Sends a request as a browser would, and returns the answer.
     fn ask(&self, request: &str, headers: &str, body: &str) -> Vec<u8> {
-        let mut tcp = TcpStream::connect(self.address.strip_prefix("http://").unwrap()).unwrap();
-        let length = body.len();
-        let request = format!(
-            "{request} HTTP/1.1\r\nhost: localhost\r\nsec-fetch-site: same-origin\r\n\
-             content-length: {length}\r\nconnection: close\r\n{headers}\r\n{body}"
-        );
-        tcp.write_all(request.as_bytes()).unwrap();
-        let mut answer = Vec::new();
-        tcp.read_to_end(&mut answer).unwrap();
-        answer
+        ask(self.address.strip_prefix("http://").unwrap(), request, headers, body)
     }
 
     fn stop(mut self) {
         kill_process(Pid::from_child(&self.child), Signal::TERM).unwrap();
         assert!(self.child.wait().unwrap().success());
     }
+}
+
+/// Sends a request to an address, and returns the answer.
+fn ask(address: &str, request: &str, headers: &str, body: &str) -> Vec<u8> {
+    let mut tcp = TcpStream::connect(address).unwrap();
+    let length = body.len();
+    let request = format!(
+        "{request} HTTP/1.1\r\nhost: localhost\r\nsec-fetch-site: same-origin\r\n\
+             content-length: {length}\r\nconnection: close\r\n{headers}\r\n{body}"
+    );
+    tcp.write_all(request.as_bytes()).unwrap();
+    let mut answer = Vec::new();
+    tcp.read_to_end(&mut answer).unwrap();
+    answer
 }
 
 impl Drop for Server {
@@ -146,7 +193,8 @@ fn no_credential_comes_out_anywhere() {
         ["--notifications".to_owned(), path(&notifications)],
     ];
     let arguments: Vec<&str> = arguments.iter().flatten().map(String::as_str).collect();
-    let server = Server::start(&arguments, File::create(&log).unwrap());
+    let collector = Collector::start();
+    let server = Server::start(&arguments, &collector, File::create(&log).unwrap());
 
     let mut said = Vec::new();
     for command in [
@@ -178,18 +226,27 @@ fn no_credential_comes_out_anywhere() {
     let basic = "authorization: Basic Y2FuYXJ5LWJhc2lj\r\n";
     planted.canaries.push(("a password", "Y2FuYXJ5LWJhc2lj".to_owned()));
     said.extend(server.ask("POST /ofrep/v1/evaluate/flags", basic, "{}"));
+    let shown = ask(&server.metrics, "GET /metrics", "", "");
+    assert!(String::from_utf8_lossy(&shown).contains("phasegate_refusals_total"), "{shown:?}");
     server.stop();
+    let sent = collector.received.lock().unwrap().clone();
+    assert!(String::from_utf8_lossy(&sent).contains("phasegate.v1.FlagService"), "spans were sent");
 
     let log = fs::read(&log).unwrap();
     assert!(log.len() > 10_000, "it says much: {} bytes", log.len());
-    let mut places = vec![("what was answered".to_owned(), said), ("the log".to_owned(), log)];
+    let mut places = vec![
+        ("what was answered".to_owned(), said),
+        ("the log".to_owned(), log),
+        ("the metrics".to_owned(), shown),
+        ("what was sent to the collector".to_owned(), sent),
+    ];
     for entry in fs::read_dir(&data).unwrap() {
         let path = entry.unwrap().path();
         if path.is_file() {
             places.push((path.display().to_string(), fs::read(&path).unwrap()));
         }
     }
-    assert!(places.len() > 4, "the store is on disk");
+    assert!(places.len() > 6, "the store is on disk");
     for (place, bytes) in &places {
         let found: Vec<_> = planted.found_in(bytes).collect();
         assert!(found.is_empty(), "{place} has {found:?}");

@@ -208,6 +208,33 @@ pub enum Happened {
     },
 }
 
+impl Happened {
+    /// Its type, as the API names it.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Triggered => "TRIGGERED",
+            Self::Started { .. } => "STARTED",
+            Self::PhaseEntered { .. } => "PHASE_ENTERED",
+            Self::ApprovalRecorded { .. } => "APPROVAL_RECORDED",
+            Self::ApprovalRejected { .. } => "APPROVAL_REJECTED",
+            Self::WindowOpened { .. } => "WINDOW_OPENED",
+            Self::WindowRescheduled { .. } => "WINDOW_RESCHEDULED",
+            Self::WindowOverridden { .. } => "WINDOW_OVERRIDDEN",
+            Self::PhaseApplied { .. } => "PHASE_APPLIED",
+            Self::BakeElapsed { .. } => "BAKE_ELAPSED",
+            Self::BakeAdjusted { .. } => "BAKE_ADJUSTED",
+            Self::GuardReported { .. } => "GUARD_REPORTED",
+            Self::PhaseSucceeded { .. } => "PHASE_SUCCEEDED",
+            Self::PhaseSkipped { .. } => "PHASE_SKIPPED",
+            Self::Paused { .. } => "PAUSED",
+            Self::Unpaused { .. } => "UNPAUSED",
+            Self::Succeeded { .. } => "SUCCEEDED",
+            Self::Aborted { .. } => "ABORTED",
+            Self::Failed { .. } => "FAILED",
+        }
+    }
+}
+
 /// What was gone round on record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Bypass {
@@ -267,6 +294,9 @@ pub struct Change {
     pub release: Arc<Release>,
     /// What happened to it, in order; never empty.
     pub events: Vec<ReleaseEvent>,
+    /// The trace that the call belongs to which asked for it: a `traceparent` of W3C Trace Context. It is
+    /// kept for whoever looks for what came of a call; nothing is decided by it.
+    pub trace: Option<Arc<str>>,
 }
 
 impl Change {
@@ -296,6 +326,7 @@ pub fn changes(before: &State, after: &State, commit: &Commit) -> Vec<Change> {
             before: before.release(id).map(|release| release.state()),
             release: Arc::clone(after.release(id)?),
             events,
+            trace: None,
         })
     };
     by_release.into_iter().filter_map(change).collect()

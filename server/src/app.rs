@@ -9,15 +9,20 @@
 //! program's.
 
 mod addresses;
+mod admin;
 mod exit;
 mod front;
 mod gate;
 mod grpc_web;
 mod incoming;
+mod journal;
+mod measure;
+mod observe;
 mod places;
 mod record;
 mod security;
 mod shares;
+mod telemetry;
 mod tls;
 
 pub use exit::{Error, ExitCode};
@@ -38,12 +43,17 @@ use crate::{
     watch::Watches,
     web::{Scheme, Site},
 };
+use admin::Stage;
 use front::Front;
 use grpc_web::GrpcWeb;
+use observe::Observer;
 use places::Places;
 use record::Record;
 use security::{Security, Watched};
-use std::{future::Future, io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible, future::Future, io, net::SocketAddr, pin::pin, sync::Arc, time::Duration,
+};
+use telemetry::Telemetry;
 use tokio::{
     net::TcpListener,
     sync::{oneshot, watch},
@@ -51,7 +61,8 @@ use tokio::{
     time::timeout,
 };
 use tokio_util::sync::{CancellationToken, DropGuard};
-use tonic::transport::Server;
+use tonic::{body::Body, transport::Server};
+use tower::Service;
 
 /// Opens a store, which may take seconds.
 pub type OpenStore = Box<dyn FnOnce() -> Result<Box<dyn Store>, store::Error> + Send>;
@@ -102,6 +113,7 @@ pub struct App {
     watched: Watched,
     listener: TcpListener,
     address: SocketAddr,
+    admin: Option<TcpListener>,
     access: Access,
     record: Record,
     tell_serving: Option<oneshot::Sender<()>>,
@@ -129,7 +141,11 @@ impl App {
         let failed = |source| Error::Listen { address: config.listen, source };
         let listener = incoming::listen(config.listen).map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
+        let admin = config.telemetry.listen.map(|address| {
+            incoming::listen(address).map_err(|source| Error::Listen { address, source })
+        });
         Ok(Self {
+            admin: admin.transpose()?,
             config,
             parts,
             access,
@@ -146,6 +162,11 @@ impl App {
     /// Where it listens: the port that was taken, if any was wanted.
     pub fn local_addr(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Where it tells of itself, if it does: the port that was taken, if any was wanted.
+    pub fn metrics_addr(&self) -> Option<SocketAddr> {
+        self.admin.as_ref()?.local_addr().ok()
     }
 
     /// Hears when recovery is over and calls are served; an error if the server ends before that.
@@ -193,8 +214,17 @@ impl App {
                     self.config.edge.running_per_principal_max,
                 ),
             )
-            .with_grpc_web(grpc_web),
+            .with_grpc_web(grpc_web)
+            .with_metrics(Arc::clone(&self.config.driver.metrics)),
         );
+        let metrics = Arc::clone(&self.config.driver.metrics);
+        let observer = Observer::new(
+            metrics,
+            Arc::new(SystemClock),
+            &self.config.data,
+            transport.open.clone(),
+        );
+        let (stage, telemetry) = Telemetry::start(&observer, self.admin, &self.config)?;
         let stop = CancellationToken::new();
         let keep_fresh = security.keep_fresh(self.watched);
         tokio::spawn(stop.clone().run_until_cancelled_owned(keep_fresh));
@@ -208,6 +238,7 @@ impl App {
             // The thread that recovers dies with the process, which a store has to survive anyway.
             () = &mut shutdown => {
                 transport.drop_all().await;
+                telemetry.stop().await;
                 return Ok(());
             }
         };
@@ -226,8 +257,16 @@ impl App {
             notifier
         });
         self.record.open(driver.handle().clone());
+        observer.open(observe::Running {
+            driver: driver.handle().clone(),
+            watches: watches.clone(),
+            delivery,
+            notifier: notifier.clone(),
+        });
+        tokio::spawn(journal::follow(driver.handle().clone()));
         api.open(driver.handle().clone(), watches.clone());
         health.serving().await;
+        stage.send_replace(Stage::Serving);
         tracing::info!(store_id = %driver.handle().store_id(), "serving");
         if let Some(tell) = self.tell_serving {
             // Whoever asked may not care any more.
@@ -244,8 +283,11 @@ impl App {
         match asked {
             Ok(()) => {
                 drop(fresh);
+                stage.send_replace(Stage::Stopping);
                 let running = Running { api, watches, notifier, health, transport, driver };
-                running.stop(&self.config).await
+                let stopped = running.stop(&self.config).await;
+                telemetry.stop().await;
+                stopped
             }
             Err(error) => {
                 // Nothing may be assumed of the store: nobody is answered any more.
@@ -412,14 +454,29 @@ struct Transport {
 
 impl Transport {
     fn start(listener: TcpListener, config: &Config, tls: Option<tls::Tls>, front: Front) -> Self {
-        let finish = CancellationToken::new();
-        let drop_all = CancellationToken::new();
         let limits = incoming::Limits {
             connections_max: config.edge.connections_max,
             per_address_max: config.edge.connections_per_address_max,
             first_request_within: config.edge.first_request_within,
             handshake_max: config.handshake_max,
         };
+        Self::with(listener, limits, tls, front)
+    }
+
+    /// Any service, with limits of its own.
+    fn with<S>(
+        listener: TcpListener,
+        limits: incoming::Limits,
+        tls: Option<tls::Tls>,
+        service: S,
+    ) -> Self
+    where
+        S: Service<http::Request<Body>, Response = http::Response<Body>, Error = Infallible>,
+        S: Clone + Send + 'static,
+        S::Future: Send + 'static,
+    {
+        let finish = CancellationToken::new();
+        let drop_all = CancellationToken::new();
         let (counter, open) = watch::channel(0);
         let connections = incoming::accept(listener, tls, limits, counter, drop_all.clone());
         let server = Server::builder()
@@ -432,7 +489,7 @@ impl Transport {
             .max_connection_age(CONNECTION_AGE_MAX)
             .http2_max_pending_accept_reset_streams(Some(PEER_RESETS_MAX))
             .http2_max_local_error_reset_streams(Some(OUR_RESETS_MAX))
-            .serve_with_incoming_shutdown(front, connections, finish.clone().cancelled_owned());
+            .serve_with_incoming_shutdown(service, connections, finish.clone().cancelled_owned());
         Self { server: tokio::spawn(server), open, finish, drop_all }
     }
 

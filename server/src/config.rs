@@ -1,7 +1,7 @@
 //! Configuration: a plain struct with documented defaults, and the check that refuses what is not
 //! safe or makes no sense. Reading it from flags, files or the environment is somebody else's work.
 
-use crate::{access::Rates, delivery, driver, watch};
+use crate::{access::Rates, delivery, driver, telemetry::otlp, watch};
 pub use phasegate_engine::{
     id::{EnvironmentId, SinkId},
     targeting::Bucketing,
@@ -59,6 +59,20 @@ pub struct Config {
     pub notifications: Option<PathBuf>,
     /// The policy: who may do what. Default none: callers are believed and may do everything.
     pub policy: Option<PathBuf>,
+    /// How it tells of itself.
+    pub telemetry: Telemetry,
+}
+
+/// How the server tells of itself. Default: not at all.
+#[derive(Clone, Debug, Default)]
+pub struct Telemetry {
+    /// Where `/metrics`, `/livez` and `/readyz` are served, without TLS and to everybody who reaches it;
+    /// port 0 takes a free one. Anything but loopback needs [`Telemetry::exposure`].
+    pub listen: Option<SocketAddr>,
+    /// What is served to a network. Default guarded.
+    pub exposure: Exposure,
+    /// Where spans and metrics are sent. Spans need the layer that [`otlp::Traces`] makes besides.
+    pub otlp: Option<otlp::Settings>,
 }
 
 /// Where commits go.
@@ -178,6 +192,13 @@ pub enum Invalid {
         /// What is missing.
         lacks: Lacks,
     },
+    /// The address for metrics can be reached from elsewhere.
+    #[error(
+        "refusing to show metrics on {0}, which others can reach, and where nobody is asked who they are; \
+         listen on a loopback address, or, where something else protects the address, say \
+         --metrics-allow-network"
+    )]
+    MetricsExposed(IpAddr),
     /// Certificates of clients come with TLS or not at all.
     #[error("the authentication file has `certificates`, but without --tls-cert there is no TLS")]
     CertificatesWithoutTls,
@@ -238,6 +259,7 @@ impl Config {
             page_hosts: Vec::new(),
             notifications: None,
             policy: None,
+            telemetry: Telemetry::default(),
         }
     }
 
@@ -249,6 +271,13 @@ impl Config {
     /// All that is not safe or makes no sense.
     pub fn problems(&self) -> Vec<Invalid> {
         let mut problems: Vec<Invalid> = self.guarded().err().into_iter().collect();
+        let shown = self.telemetry.listen.map(|address| address.ip());
+        if let Some(address) = shown
+            && !address.is_loopback()
+            && self.telemetry.exposure == Exposure::Guarded
+        {
+            problems.push(Invalid::MetricsExposed(address));
+        }
         let mut require = |holds: bool, setting, range| {
             if !holds {
                 problems.push(Invalid::OutOfRange { setting, range });
@@ -321,6 +350,7 @@ mod tests {
         change(&mut config);
         config.validate().map_err(|invalid| match invalid {
             Invalid::Exposed { address, lacks } => format!("{address}: {lacks:?}"),
+            Invalid::MetricsExposed(address) => format!("metrics on {address}"),
             Invalid::CertificatesWithoutTls => "certificates".to_owned(),
             Invalid::NoPolicy => "policy".to_owned(),
             Invalid::OutOfRange { setting, .. } => setting.to_owned(),
@@ -357,6 +387,24 @@ mod tests {
                     assert_eq!(start(Exposure::Insecure), Ok(()), "{address}");
                 }
             }
+        }
+    }
+
+    #[test]
+    fn metrics_are_shown_to_a_network_only_if_that_is_asked_for() {
+        let show = |address: &str, exposure| {
+            let listen = Some(address.parse().unwrap());
+            check(|config| config.telemetry = Telemetry { listen, exposure, otlp: None })
+        };
+        for address in ["127.0.0.1:0", "[::1]:9464"] {
+            assert_eq!(show(address, Exposure::Guarded), Ok(()), "{address}");
+        }
+        for (address, ip) in
+            [("0.0.0.0:9464", "0.0.0.0"), ("[::]:9464", "::"), ("10.0.0.1:1", "10.0.0.1")]
+        {
+            let refused = Err(format!("metrics on {ip}"));
+            assert_eq!(show(address, Exposure::Guarded), refused, "{address}");
+            assert_eq!(show(address, Exposure::Insecure), Ok(()), "{address}");
         }
     }
 

@@ -220,6 +220,8 @@ fn event_to_wire(change: &Change, event: &ReleaseEvent) -> v1::ReleaseEvent {
         event.happened,
         Happened::WindowOverridden { .. } | Happened::PhaseSkipped { bypass: Bypass::OnRecord, .. }
     );
+    let traceparent =
+        change.trace.iter().map(|trace| ("traceparent".to_owned(), trace.to_string()));
     v1::ReleaseEvent {
         name: event_name(release, change.revision.get(), event.ordinal),
         revision: revision_to_wire(change.revision),
@@ -234,7 +236,7 @@ fn event_to_wire(change: &Change, event: &ReleaseEvent) -> v1::ReleaseEvent {
         state: state_to_wire(release.state()).into(),
         request_id: event.request_id.as_ref().map(ToString::to_string).unwrap_or_default(),
         bypass,
-        details: details_of(release, &event.happened),
+        details: details_of(release, &event.happened).into_iter().chain(traceparent).collect(),
     }
 }
 

@@ -166,6 +166,22 @@ fn the_server_s_rooms_depend_downwards_only() {
             ],
         ),
         (
+            "telemetry",
+            &[
+                "crate::app",
+                "crate::web",
+                "crate::delivery",
+                "crate::grpc",
+                "crate::access",
+                "crate::notify",
+                "crate::driver",
+                "crate::watch",
+                "crate::store",
+                "crate::clock",
+                "phasegate_api",
+            ],
+        ),
+        (
             "notify",
             &[
                 "crate::web",

@@ -8,6 +8,7 @@ use crate::{
     output,
     process::{self, CoreFiles},
     settings::{self, Problem, Resolved},
+    telemetry::{Log, Telemetry},
     time,
 };
 use chrono::{DateTime, Utc};
@@ -20,16 +21,7 @@ use phasegate_server::{
     },
     driver::{FLAG_SET_BYTES_MAX, FlagSets},
 };
-use std::{
-    fmt,
-    future::Future,
-    io::{self, IsTerminal as _},
-    net::SocketAddr,
-    path::PathBuf,
-    str::FromStr,
-    time::Duration,
-};
-use tracing_subscriber::EnvFilter;
+use std::{fmt, future::Future, net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
 
 /// What the flags said; the rest of the settings is looked for when they are needed.
 #[derive(Debug)]
@@ -108,6 +100,8 @@ pub(crate) struct Settings {
     #[command(flatten)]
     delivery: Delivery,
     #[command(flatten)]
+    telemetry: Telemetry,
+    #[command(flatten)]
     log: Log,
 }
 
@@ -170,25 +164,6 @@ enum BucketingKind {
     V3,
 }
 
-/// How the server logs, to stderr.
-#[derive(Args, Debug)]
-pub(crate) struct Log {
-    /// What is logged, for example `info` or `phasegate_server=debug`
-    #[arg(long = "log", default_value = "info", value_name = "FILTER")]
-    filter: String,
-    /// How a line looks
-    #[arg(long, value_enum, default_value_t = LogFormat::Text)]
-    log_format: LogFormat,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum LogFormat {
-    /// For people
-    Text,
-    /// One JSON object a line
-    Json,
-}
-
 /// How large flags may become, or not to look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct FlagSetLimit(Option<usize>);
@@ -237,7 +212,7 @@ impl Serve {
         if !problems.is_empty() {
             return Err(Failure::Config(problems));
         }
-        settings.log.start()?;
+        let traces = settings.log.start(config.telemetry.otlp.as_ref())?;
         let core_files =
             if settings.allow_core_files { CoreFiles::Allowed } else { CoreFiles::Never };
         process::prepare(core_files);
@@ -249,8 +224,18 @@ impl Serve {
                 std::future::pending::<()>().await;
             }
         };
-        serve(app, stop, |address| output::print(&format!("listening on {scheme}://{address}\n")))
-            .await
+        let metrics = match app.metrics_addr() {
+            Some(address) => format!("metrics on http://{address}/metrics\n"),
+            None => String::new(),
+        };
+        let announce =
+            |address| output::print(&format!("listening on {scheme}://{address}\n{metrics}"));
+        let served = serve(app, stop, announce).await;
+        if let Some(traces) = traces {
+            // It blocks while the last spans are sent, which is a task of this runtime.
+            let _ = tokio::task::spawn_blocking(move || traces.stop()).await;
+        }
+        served
     }
 }
 
@@ -301,6 +286,10 @@ impl Settings {
         if self.network.insecure_allow_plaintext_unauthenticated {
             config.exposure = Exposure::Insecure;
         }
+        match self.telemetry.config() {
+            Ok(telemetry) => config.telemetry = telemetry,
+            Err(problem) => wrong(&problem),
+        }
         config.policy = self.policy.clone();
         config.page_hosts = self.page_hosts.clone();
         config.edge.connections_per_address_max = self.connections_per_address;
@@ -342,25 +331,4 @@ pub(crate) async fn serve(
     let (served, announced) = tokio::join!(app.serve(stop), announced);
     served?;
     announced
-}
-
-impl Log {
-    fn filter(&self) -> Result<EnvFilter, String> {
-        EnvFilter::try_new(&self.filter).map_err(|error| format!("log {}: {error}", self.filter))
-    }
-
-    /// From here on this process logs to stderr.
-    fn start(&self) -> Result<(), Failure> {
-        let filter = self.filter().map_err(Failure::Usage)?;
-        let log = tracing_subscriber::fmt()
-            .with_env_filter(filter)
-            .with_writer(io::stderr)
-            // Colours are for people; a file or a journal gets plain text.
-            .with_ansi(io::stderr().is_terminal());
-        match self.log_format {
-            LogFormat::Text => log.init(),
-            LogFormat::Json => log.json().init(),
-        }
-        Ok(())
-    }
 }

@@ -265,7 +265,10 @@ type AuditedCall struct {
 	// The commit that did it; zero if it was refused, or nothing had to change.
 	Revision int64 `protobuf:"varint,12,opt,name=revision,proto3" json:"revision,omitempty"`
 	// If it was refused: the reason, as ErrorInfo has it.
-	Refusal       string `protobuf:"bytes,13,opt,name=refusal,proto3" json:"refusal,omitempty"`
+	Refusal string `protobuf:"bytes,13,opt,name=refusal,proto3" json:"refusal,omitempty"`
+	// (OUTPUT_ONLY) The trace that the call belongs to, as a traceparent of W3C
+	// Trace Context; empty if it came with none.
+	Traceparent   string `protobuf:"bytes,14,opt,name=traceparent,proto3" json:"traceparent,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -387,6 +390,13 @@ func (x *AuditedCall) GetRevision() int64 {
 func (x *AuditedCall) GetRefusal() string {
 	if x != nil {
 		return x.Refusal
+	}
+	return ""
+}
+
+func (x *AuditedCall) GetTraceparent() string {
+	if x != nil {
+		return x.Traceparent
 	}
 	return ""
 }
@@ -924,7 +934,7 @@ const file_phasegate_v1_audit_service_proto_rawDesc = "" +
 	"suppressed\x18\b \x01(\v2 .phasegate.v1.SuppressedRefusalsH\x00R\n" +
 	"suppressed\x129\n" +
 	"\bimported\x18\t \x01(\v2\x1b.phasegate.v1.ImportedStoreH\x00R\bimportedB\x05\n" +
-	"\x03act\"\xe4\x03\n" +
+	"\x03act\"\x86\x04\n" +
 	"\vAuditedCall\x12\x16\n" +
 	"\x06method\x18\x01 \x01(\tR\x06method\x12\x1a\n" +
 	"\bresource\x18\x02 \x01(\tR\bresource\x12\x1c\n" +
@@ -940,7 +950,8 @@ const file_phasegate_v1_audit_service_proto_rawDesc = "" +
 	" \x03(\v2$.phasegate.v1.AuditedCall.AskedEntryR\x05asked\x124\n" +
 	"\aoutcome\x18\v \x01(\x0e2\x1a.phasegate.v1.AuditOutcomeR\aoutcome\x12\x1a\n" +
 	"\brevision\x18\f \x01(\x03R\brevision\x12\x18\n" +
-	"\arefusal\x18\r \x01(\tR\arefusal\x1a8\n" +
+	"\arefusal\x18\r \x01(\tR\arefusal\x12 \n" +
+	"\vtraceparent\x18\x0e \x01(\tR\vtraceparent\x1a8\n" +
 	"\n" +
 	"AskedEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +

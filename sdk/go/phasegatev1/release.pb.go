@@ -1045,7 +1045,8 @@ type ReleaseEvent struct {
 	// a review, those that a quota names, comma-separated; bakeRemaining, such as
 	// "300s", of BAKE_ADJUSTED; endReason, without its prefix; pipeline, its
 	// name, of TRIGGERED. Of what a timer did: scheduledFor (RFC 3339) and lateMs.
-	// Of a hold because a timer was found too late: overdueMs.
+	// Of a hold because a timer was found too late: overdueMs. Of what a call did
+	// that belongs to a trace: traceparent (W3C Trace Context).
 	Details       map[string]string `protobuf:"bytes,11,rep,name=details,proto3" json:"details,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -4,6 +4,7 @@ use super::tls;
 use crate::{
     access::{self, identity::file},
     config, driver, notify, store,
+    telemetry::otlp,
 };
 use std::{io, net::SocketAddr};
 
@@ -63,6 +64,9 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
+    /// Nothing can be exported over OTLP.
+    #[error("OTLP cannot be set up")]
+    Otlp(#[from] otlp::Error),
     /// The store could not be opened.
     #[error("cannot open the store")]
     Open(#[source] store::Error),
@@ -92,6 +96,7 @@ impl Error {
             | Self::Policy(_)
             | Self::Notifications(_)
             | Self::Authentication(_)
+            | Self::Otlp(_)
             | Self::Tls(_) => ExitCode::Config,
             Self::Listen { .. } => ExitCode::Unavailable,
             Self::Open(error) | Self::Recover(driver::OpenError::Store(error)) => error.into(),

@@ -8,22 +8,26 @@ use super::{
     gate::{enter, watched, watched_page},
     grpc_web::GrpcWeb,
     incoming::Peer,
+    measure::{self, Call},
     places::Places,
 };
 use crate::{
     access::{Access, Grants, table},
     delivery, grpc,
+    telemetry::{Metrics, cells::OTHER, trace},
 };
 use axum::{Router, response::IntoResponse as _};
 use futures_util::future::BoxFuture;
 use http::{HeaderValue, Request, Response, StatusCode, Version, header};
 use std::{
     convert::Infallible,
+    sync::Arc,
     task::{Context, Poll},
-    time::Duration,
+    time::{Duration, Instant},
 };
 use tonic::{Status, body::Body, service::Routes};
 use tower::{Service, util::ServiceExt as _};
+use tracing::Instrument as _;
 
 /// A call that was not answered after this is given up. What it asked for may still happen: the
 /// caller repeats it with the same request_id.
@@ -45,19 +49,25 @@ pub(super) struct Front {
     grpc_web: Option<GrpcWeb>,
     /// A stream gives its place back with its first headers: what streams cost is bounded by their slots.
     places: Places,
+    metrics: Arc<Metrics>,
 }
 
 impl Front {
     /// With who may do what, with what is gRPC, with everything else, and with how many requests are
     /// looked at at a time.
     pub(super) fn new(access: Access, routes: Routes, pages: Router, places: Places) -> Self {
-        Self { access, routes, pages, grpc_web: None, places }
+        Self { access, routes, pages, grpc_web: None, places, metrics: Arc::default() }
     }
 
     /// With calls of pages of other origins, if any may call.
     pub(super) fn with_grpc_web(mut self, grpc_web: Option<GrpcWeb>) -> Self {
         self.grpc_web = grpc_web;
         self
+    }
+
+    /// Counted there.
+    pub(super) fn with_metrics(self, metrics: Arc<Metrics>) -> Self {
+        Self { metrics, ..self }
     }
 }
 
@@ -80,21 +90,53 @@ impl Service<Request<Body>> for Front {
             }
         }
         if is_grpc(&request) {
-            return self.call_method(request);
+            return self.measure_call(request);
         }
         if let Some(grpc_web) = self.grpc_web.clone().filter(|_| GrpcWeb::is_meant(&request)) {
             let front = self.clone();
             return Box::pin(
-                async move { grpc_web.answer(request, |r| front.call_method(r)).await },
+                async move { grpc_web.answer(request, |r| front.measure_call(r)).await },
             );
         }
-        self.show_page(request)
+        self.measure_page(request)
     }
 }
 
 type Answer = BoxFuture<'static, Result<Response<Body>, Infallible>>;
 
 impl Front {
+    fn measure_call(&self, mut request: Request<Body>) -> Answer {
+        // Whatever else is asked for is one thing in the metrics.
+        let row = table::method(request.uri().path());
+        let method = row.map_or(OTHER, |(method, ..)| method.trim_start_matches('/'));
+        let span = grpc::span(method);
+        if let Some(trace) = trace::join(&span, request.headers()) {
+            request.extensions_mut().insert(trace);
+        }
+        let call = Call::begin(method, span.clone(), Arc::clone(&self.metrics));
+        let answer = span.in_scope(|| self.call_method(request));
+        Box::pin(async move { Ok(call.answered(answer.await?)) }.instrument(span))
+    }
+
+    fn measure_page(&self, mut request: Request<Body>) -> Answer {
+        let span = measure::http_span(&request);
+        if let Some(trace) = trace::join(&span, request.headers()) {
+            request.extensions_mut().insert(trace);
+        }
+        let (method, begun) = (measure::method_name(request.method()), Instant::now());
+        let metrics = Arc::clone(&self.metrics);
+        let answer = span.in_scope(|| self.show_page(request));
+        let measured = {
+            let span = span.clone();
+            async move {
+                let answer = answer.await?;
+                measure::http_answered(method, answer.status(), begun, &span, &metrics);
+                Ok(answer)
+            }
+        };
+        Box::pin(measured.instrument(span))
+    }
+
     fn call_method(&self, mut request: Request<Body>) -> Answer {
         let refuse = |status: Status| -> Answer { Box::pin(async { Ok(status.into_http()) }) };
         let row = table::method(request.uri().path());

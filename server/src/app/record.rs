@@ -36,6 +36,7 @@ impl Refusals for Record {
             peer: peer.map(|peer| peer.to_string().into()),
             groups: Vec::new(),
             request_id: None,
+            trace: None,
             reason: "".into(),
             asked: BTreeMap::new(),
             outcome: Outcome::Refused { reason: reason.into() },

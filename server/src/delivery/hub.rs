@@ -186,6 +186,11 @@ impl Hub {
         channels.iter().filter_map(of).collect()
     }
 
+    /// How many streams are open, for whatever purpose.
+    pub(super) fn open(&self) -> usize {
+        self.config.streams.saturating_sub(self.streams.available_permits())
+    }
+
     /// Refuses a set that no client would take.
     fn check_size(&self, scope: &Scope, set: &FlagSet) -> Result<(), Refusal> {
         let Scope::Of(environment) = scope else { return Ok(()) };

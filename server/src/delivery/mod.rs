@@ -100,6 +100,11 @@ impl Delivery {
         self.hub.following()
     }
 
+    /// How many streams of applications are open.
+    pub fn open(&self) -> usize {
+        self.hub.open()
+    }
+
     /// The environment that a call of gRPC selects: by its header, else by what stands in the
     /// message, else the default.
     fn selected(&self, metadata: &MetadataMap, selector: &str) -> Result<EnvironmentId, Refusal> {

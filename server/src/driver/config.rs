@@ -1,6 +1,7 @@
 //! What can be set about the driver.
 
 use super::notify::{NoRoutes, Route};
+use crate::telemetry::Metrics;
 use phasegate_engine::time::Span;
 use std::sync::Arc;
 
@@ -23,6 +24,8 @@ pub struct Config {
     pub audit: AuditLimits,
     /// Who is told of what. Default: nobody of anything.
     pub routes: Arc<dyn Route>,
+    /// Where it counts. Default: where nobody else does.
+    pub metrics: Arc<Metrics>,
 }
 
 impl Default for Config {
@@ -36,6 +39,7 @@ impl Default for Config {
             outbox: OutboxLimits::default(),
             audit: AuditLimits::default(),
             routes: Arc::new(NoRoutes),
+            metrics: Arc::default(),
         }
     }
 }

@@ -3,7 +3,6 @@
 use super::{
     inbox::{Gone, Sender},
     message::Message,
-    metrics::Metrics,
     outbox::{Outbox, OutboxUpdate},
     permit::Permit,
     published::Published,
@@ -11,8 +10,9 @@ use super::{
 use crate::clock::ManualClock;
 use crate::store::{
     AuditQuery, LogQuery, StoreId, Subject,
-    audit::{AuditEntry, AuditHead, AuditedCall},
+    audit::{AuditEntry, AuditHead, AuditedCall, Outcome},
 };
+use crate::telemetry::Metrics;
 use crate::watch::{Entry, Log};
 use phasegate_engine::{
     Refusal, State,
@@ -227,6 +227,9 @@ impl Handle {
     /// could not be parsed, an act on the outbox. Never waits. If the writer has its hands full the
     /// call is only counted, and an entry says so later.
     pub fn note(&self, call: AuditedCall) {
+        if let Outcome::Refused { reason } = &call.outcome {
+            self.published.metrics.refusals.of(reason).add(1);
+        }
         if self.writer.note(Message::Note { call: Box::new(call) }).is_err() {
             self.published.metrics.refusals_unnoted.add(1);
         }
@@ -275,9 +278,14 @@ impl Handle {
         Some(answer.await.unwrap_or(Err(Error::Stopped)))
     }
 
-    /// What the driver counts.
-    pub fn metrics(&self) -> &Metrics {
+    /// What is counted.
+    pub fn metrics(&self) -> &Arc<Metrics> {
         &self.published.metrics
+    }
+
+    /// How many messages wait for the writer.
+    pub fn waiting(&self) -> usize {
+        self.writer.waiting()
     }
 
     /// Tells the writer to finish what it was given before this, and to stop.

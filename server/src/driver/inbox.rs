@@ -81,6 +81,11 @@ impl Sender {
         self.channel.send(queued).map_err(|_| Gone)
     }
 
+    /// How many messages wait, or are about to be sent.
+    pub(super) fn waiting(&self) -> usize {
+        WAITING_MAX.saturating_sub(self.room.available_permits())
+    }
+
     /// Sends what nobody waits for, if there is room.
     pub(super) fn note(&self, message: Message) -> Result<(), NotTaken> {
         let permit = Arc::clone(&self.room_for_notes).try_acquire_owned().map_err(|_| NotTaken)?;

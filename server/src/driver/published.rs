@@ -1,9 +1,10 @@
 //! What the writer has published: durable, and read by everyone without asking the writer.
 
-use super::{metrics::Metrics, outbox::Outbox, ring::Ring};
+use super::{outbox::Outbox, ring::Ring};
 use crate::{
     clock::Clock,
     store::{LogQuery, Order, StoreId, audit::AuditHead},
+    telemetry::Metrics,
     watch::Entry,
 };
 use arc_swap::ArcSwap;
@@ -19,7 +20,7 @@ use tokio::sync::watch;
 pub(super) struct Published {
     pub(super) store_id: StoreId,
     pub(super) clock: Arc<dyn Clock>,
-    pub(super) metrics: Metrics,
+    pub(super) metrics: Arc<Metrics>,
     pub(super) head: watch::Receiver<Revision>,
     pub(super) audit: watch::Receiver<AuditHead>,
     pub(super) outbox: watch::Receiver<Outbox>,
@@ -42,6 +43,7 @@ pub(super) struct Publisher {
 pub(super) struct Beside {
     pub(super) audit: AuditHead,
     pub(super) outbox: Outbox,
+    pub(super) metrics: Arc<Metrics>,
 }
 
 impl Published {
@@ -85,7 +87,7 @@ impl Publisher {
         let published = Published {
             store_id,
             clock,
-            metrics: Metrics::default(),
+            metrics: beside.metrics,
             head,
             audit,
             outbox,

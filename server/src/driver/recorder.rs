@@ -210,6 +210,7 @@ fn audited(submission: &Submission, outcome: Outcome) -> AuditedCall {
         peer: origin.peer.map(|peer| peer.to_string().into()),
         groups: call.caller.groups.clone(),
         request_id: call.request_id.clone(),
+        trace: origin.trace.clone(),
         reason: Arc::clone(&call.reason),
         asked: asked(&call.action),
         outcome,

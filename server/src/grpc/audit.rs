@@ -288,6 +288,7 @@ fn act_to_wire(act: Act) -> audit_entry::Act {
                 outcome: outcome.into(),
                 revision: revision.map(convert::revision_to_wire).unwrap_or_default(),
                 refusal,
+                traceparent: text(call.trace),
             })
         }
         Act::Suppressed(suppressed) => audit_entry::Act::Suppressed(v1::SuppressedRefusals {

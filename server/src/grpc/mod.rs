@@ -9,6 +9,7 @@
 //! [`access`](crate::access)), and compression, which costs an idle stream four times its memory.
 
 mod access;
+mod account;
 mod audit;
 pub mod caller;
 mod events;
@@ -29,6 +30,7 @@ mod warnings;
 mod watch;
 mod wire;
 
+pub use account::span;
 pub use health::Health;
 pub use timeout::timeout;
 

@@ -1,10 +1,12 @@
 //! The way of every call that changes something: parse it, hand it to the writer, wait.
 
+use super::account::Account;
 use super::{Api, caller::ANONYMOUS, status};
 use crate::access::Grants;
 use crate::driver::{
     self, AuditedCall, Done, Handle, Mode, Origin, Outcome, Permit as _, Submission,
 };
+use crate::telemetry::TraceContext;
 use phasegate_api::{
     convert::{Parsed, Rejected},
     v1,
@@ -16,7 +18,7 @@ use phasegate_engine::{
 };
 use sha2::{Digest as _, Sha256};
 use std::{collections::BTreeMap, sync::Arc};
-use tonic::{Request, Status, metadata::MetadataMap};
+use tonic::{Request, Status};
 
 /// A request that changes something, and so can be repeated.
 pub(super) trait Repeatable: prost::Message {
@@ -81,6 +83,7 @@ pub(super) async fn submit<R: Repeatable>(
     let known = grants.as_ref().ok();
     let origin = origin(known, &request);
     let caller = known.map(|grants| grants.caller().clone());
+    let account = Account::of(R::RPC, trace(&request));
     let mut message = request.into_inner();
     let payload = payload(&mut message);
     let is_dry_run = message.is_dry_run();
@@ -90,6 +93,7 @@ pub(super) async fn submit<R: Repeatable>(
             if !is_dry_run {
                 note_refusal(driver, R::RPC, caller, &origin, &status);
             }
+            account.unreadable(&status);
             return Err(status);
         }
     };
@@ -97,8 +101,11 @@ pub(super) async fn submit<R: Repeatable>(
     let Parsed { action, request_id, reason, .. } = parsed;
     let call = Call { caller: grants.caller().clone(), request_id, reason, action };
     let permit = Arc::new(grants.clone());
+    let account = account.with(&call, mode);
     let submission = Submission { call, rpc: R::RPC, payload, mode, permit, origin };
-    driver.submit(submission).await.map_err(|error| {
+    let done = driver.submit(submission).await;
+    account.close(&done);
+    done.map_err(|error| {
         if let driver::Error::Refused(Refusal::InUse { resource, referrer }) = &error
             && !grants.sees(&driver.state(), referrer)
         {
@@ -113,7 +120,7 @@ fn origin<R>(known: Option<&Grants>, request: &Request<R>) -> Origin {
         authenticated: known.and_then(|grants| grants.authenticated().cloned()),
         vouched: known.map(|grants| grants.identity().vouched.word().into()),
         peer: request.remote_addr(),
-        trace: trace(request.metadata()),
+        trace: trace(request).map(|trace| trace.text()),
     }
 }
 
@@ -137,6 +144,7 @@ pub(super) fn note_act<R>(
         peer: origin.peer.map(|peer| peer.to_string().into()),
         groups,
         request_id: None,
+        trace: origin.trace,
         reason: "".into(),
         asked: BTreeMap::new(),
         outcome: Outcome::Accepted { revision: None },
@@ -164,21 +172,18 @@ fn note_refusal(
         peer: origin.peer.map(|peer| peer.to_string().into()),
         groups: caller.groups,
         request_id: None,
+        trace: origin.trace.clone(),
         reason: "".into(),
         asked: BTreeMap::new(),
         outcome: Outcome::Refused { reason: status::reason_of(status).unwrap_or_default().into() },
     });
 }
 
-/// The trace that a call belongs to, if it says so in the form of W3C Trace Context, version 00.
-fn trace(metadata: &MetadataMap) -> Option<Arc<str>> {
-    let text = metadata.get("traceparent")?.to_str().ok()?;
-    let mut parts = text.split('-');
-    let lengths = [2, 32, 16, 2];
-    let is_hex = |part: &str| part.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
-    let fits = |length| parts.next().is_some_and(|part| part.len() == length && is_hex(part));
-    let is_whole = lengths.into_iter().all(fits) && text.starts_with("00-") && text.len() == 55;
-    is_whole.then(|| text.into())
+/// The trace that a call belongs to: that of its span where the front has made one, else what came with
+/// it.
+fn trace<R>(request: &Request<R>) -> Option<TraceContext> {
+    let joined = request.extensions().get::<TraceContext>().cloned();
+    joined.or_else(|| TraceContext::of_headers(request.metadata().as_ref()))
 }
 
 /// SHA-256 of the request without its id. Equal messages have equal bytes, because the generated

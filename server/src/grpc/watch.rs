@@ -14,7 +14,7 @@ use super::{
 use crate::{
     access::{Grants, Permission, Reach},
     driver::Handle,
-    watch::{Select, WatchRefusal, Watcher},
+    watch::{Select, WatchEnd, WatchRefusal, Watcher},
 };
 use async_stream::stream;
 use futures_util::{StreamExt as _, future::BoxFuture, stream::BoxStream};
@@ -65,7 +65,7 @@ impl Api {
         let items = backend.watches.release(watcher, asked.release);
         let frames = items.map_err(status::watch_refused)?.map(move |item| {
             let stamp = Stamp { store_id: driver.store_id(), now: driver.now() };
-            item.map(|item| ReleaseFrame { stamp, item }).map_err(status::watch_ended)
+            item.map(|item| ReleaseFrame { stamp, item }).map_err(|end| ended(&driver, end))
         });
         if grants.is_open() {
             return Ok(frames.boxed());
@@ -100,7 +100,7 @@ impl Api {
         let items = backend.watches.releases(watcher, matching);
         let frames = items.map_err(status::watch_refused)?.map(move |item| {
             let stamp = Stamp { store_id: driver.store_id(), now: driver.now() };
-            item.map(|item| ReleasesFrame { stamp, item }).map_err(status::watch_ended)
+            item.map(|item| ReleasesFrame { stamp, item }).map_err(|end| ended(&driver, end))
         });
         if grants.is_open() {
             return Ok(frames.boxed());
@@ -110,6 +110,12 @@ impl Api {
             if View::of(&grants, &driver) == view { Ok(()) } else { Err(status::view_changed()) }
         }))
     }
+}
+
+/// Counts the end of a watch, and says why it ended.
+fn ended(driver: &Handle, end: WatchEnd) -> Status {
+    driver.metrics().watch_ends.of(end.name()).add(1);
+    status::watch_ended(end)
 }
 
 /// Whether a release is out of nobody's sight; one that is not there is.

@@ -1,6 +1,7 @@
 //! A notification as receivers get it: a CloudEvent, a line for people, and named texts for templates.
 
 use crate::driver::{Notification, NotificationKind};
+use crate::telemetry::TraceContext;
 use phasegate_engine::{id::Revision, release::EndReason, time::Timestamp};
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
@@ -12,6 +13,8 @@ pub(super) struct Event<'a> {
     pub(super) notification: &'a Notification,
     /// Of which store.
     pub(super) store: &'a str,
+    /// The span of this attempt, if it is exported.
+    pub(super) hop: Option<&'a TraceContext>,
 }
 
 /// A kind of notification, for people.
@@ -68,6 +71,13 @@ fn end_name(end: EndReason) -> &'static str {
 }
 
 impl<'a> Event<'a> {
+    /// The trace that an attempt to tell of it belongs to: its own span if that is exported, else what the
+    /// call came with.
+    pub(super) fn trace(&self) -> Option<TraceContext> {
+        let came = || TraceContext::parse(self.notification.trace.as_deref()?);
+        self.hop.cloned().or_else(came)
+    }
+
     /// The id: of the CloudEvent and of the webhook.
     pub(super) fn id(&self) -> &'a str {
         &self.notification.id

@@ -267,7 +267,7 @@ mod tests {
     #[test]
     fn a_mail_says_what_happened_in_a_few_lines() {
         let notification = approval_due("r-1");
-        let event = Event { notification: &notification, store: "0c7d" };
+        let event = Event { notification: &notification, store: "0c7d", hop: None };
         let (headers, text) = check(&mail().message(&event, NOW));
         let expected = [
             "From: <phasegate@example.com>",
@@ -302,7 +302,7 @@ mod tests {
         hostile.principal = Some(phasegate_engine::id::Principal::new(canary));
         hostile.creator = Some(phasegate_engine::id::Principal::new(canary));
         hostile.labels.insert(canary.into(), canary.into());
-        let event = |notification| Event { notification, store: "0c7d" };
+        let event = |notification| Event { notification, store: "0c7d", hop: None };
         let (expected, _) = check(&mail().message(&event(&plain), NOW));
         let message = mail().message(&event(&hostile), NOW);
         let (headers, text) = check(&message);
@@ -316,7 +316,7 @@ mod tests {
     fn ids_of_any_text_cannot_leave_their_header_either() {
         let mut notification = approval_due("r-1");
         notification.id = "a>\r\nBcc: <eve@evil.test".into();
-        let event = Event { notification: &notification, store: "s\r\n" };
+        let event = Event { notification: &notification, store: "s\r\n", hop: None };
         let (headers, _) = check(&mail().message(&event, NOW));
         assert_eq!(headers.len(), 9);
         assert!(headers.iter().all(|header| !header.starts_with("Bcc")));

@@ -347,7 +347,7 @@ pub async fn test(
 ) -> TestReport {
     let id = format!("test-{}-{}", now.as_millis(), sink.id);
     let notification = test_notification(id.into(), now, revision);
-    let event = Event { notification: &notification, store: &world.store };
+    let event = Event { notification: &notification, store: &world.store, hop: None };
     let mut trace = Trace::default();
     let outcome = sink.send(&event, now, world, &mut trace).await;
     TestReport { steps: trace.steps().to_vec(), outcome }

@@ -9,6 +9,7 @@ use super::{
     settings::{Channel, Settings, Sink},
 };
 use crate::driver::{Error, Outbox, OutboxKey, OutboxRow, OutboxUpdate};
+use crate::telemetry::{TraceContext, otlp::SPANS, trace};
 use arc_swap::ArcSwap;
 use futures_util::{FutureExt as _, future::BoxFuture};
 use phasegate_engine::{id::SinkId, time::Timestamp};
@@ -20,6 +21,7 @@ use std::{
 };
 use tokio::{sync::watch, task::JoinSet};
 use tokio_util::sync::CancellationToken;
+use tracing::{Instrument as _, field::Empty};
 
 /// When the store takes nothing, it is asked again after this. Rows stay taken meanwhile.
 const SETTLE_AGAIN: Duration = Duration::from_secs(5);
@@ -87,8 +89,29 @@ impl Send for World {
     ) -> BoxFuture<'static, Outcome> {
         let world = self.clone();
         Box::pin(async move {
-            let event = Event { notification: &row.notification, store: &world.store };
-            sink.send(&event, now, &world, &mut Trace::default()).await
+            let notification = &row.notification;
+            let came = notification.trace.as_deref().and_then(TraceContext::parse);
+            let span = tracing::info_span!(
+                target: SPANS,
+                "notify",
+                "otel.kind" = "client",
+                "otel.status_code" = Empty,
+                "cloudevents.event_id" = &*notification.id,
+                "phasegate.sink" = sink.id.as_str(),
+                "cloudevents.event_type" = notification.kind.name(),
+                "phasegate.attempt" = i64::from(row.attempts) + 1,
+                "phasegate.revision" = notification.revision.get().cast_signed(),
+            );
+            let hop = trace::continue_trace(&span, came.as_ref(), Default::default());
+            let event = Event { notification, store: &world.store, hop: hop.as_ref() };
+            let outcome = sink
+                .send(&event, now, &world, &mut Trace::default())
+                .instrument(span.clone())
+                .await;
+            if outcome != Outcome::Delivered {
+                span.record("otel.status_code", "ERROR");
+            }
+            outcome
         })
     }
 }

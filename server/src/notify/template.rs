@@ -258,7 +258,7 @@ mod tests {
     fn a_cloud_event_says_what_happened_and_where() {
         let mut notification = approval_due("r-1");
         notification.reason = CANARY.into();
-        let event = Event { notification: &notification, store: "0c7d" };
+        let event = Event { notification: &notification, store: "0c7d", hop: None };
         let body: Value = serde_json::from_slice(&Template::CloudEvents.body(&event)).unwrap();
         let expected = json!({
             "specversion": "1.0",
@@ -288,7 +288,7 @@ mod tests {
     fn a_template_of_the_file_is_filled_and_stays_the_json_that_it_was() {
         let mut notification = approval_due("r-1");
         notification.reason = CANARY.into();
-        let event = Event { notification: &notification, store: "0c7d" };
+        let event = Event { notification: &notification, store: "0c7d", hop: None };
         let template = json!({
             "msg": "${title}: ${reason}", "n": [1, true, null, "$$5 ${label.team}${label.none}"],
             "who": { "by": "${creator}${principal}" }, "t": "${type} ${revision}",
@@ -310,7 +310,7 @@ mod tests {
         notification.reason = "why".into();
         notification.principal = Some(phasegate_engine::id::Principal::new("bob"));
         notification.guard = Some(phasegate_engine::id::GuardId::parse("errors").unwrap());
-        let event = Event { notification: &notification, store: "0c7d" };
+        let event = Event { notification: &notification, store: "0c7d", hop: None };
         for name in NAMES {
             let generic = Generic::new(json!(format!("${{{name}}}"))).unwrap();
             assert_ne!(generic.fill(&event), json!(""), "{name}");
@@ -331,7 +331,7 @@ mod tests {
         let mut notification = approval_due("r-1");
         notification.reason = format!("{CANARY}{}", "&".repeat(5000)).into();
         notification.creator = Some(phasegate_engine::id::Principal::new("ann@example.com <@U1>"));
-        let event = Event { notification: &notification, store: "0c7d" };
+        let event = Event { notification: &notification, store: "0c7d", hop: None };
         let body = Template::Slack.body(&event);
         let message: Value = serde_json::from_slice(&body).unwrap();
         assert_eq!(message["text"], "Approval due: releases/r-1 (flag checkout, phase prod)");

@@ -108,7 +108,7 @@ fn plain_sink(address: SocketAddr, more: &str) -> (Arc<Sink>, tempfile::TempDir)
 
 async fn send(sink: &Sink, world: &World) -> (Outcome, Vec<String>) {
     let notification = approval_due("r-1");
-    let event = Event { notification: &notification, store: &world.store };
+    let event = Event { notification: &notification, store: &world.store, hop: None };
     let mut trace = Trace::default();
     let outcome = sink.send(&event, START, world, &mut trace).await;
     (outcome, trace.steps().iter().map(|step| step.what.clone()).collect())
@@ -347,7 +347,7 @@ async fn a_mail_goes_to_everybody_on_the_list_and_nobody_else() {
     let mut notification = approval_due("r-1");
     notification.reason =
         "x\r\n.\r\nMAIL FROM:<eve@evil.test>\r\nRCPT TO:<all@example.com>\r\nDATA\r\n".into();
-    let event = Event { notification: &notification, store: &world.store };
+    let event = Event { notification: &notification, store: &world.store, hop: None };
     let mut trace = Trace::default();
     let outcome = sink.send(&event, START, &world, &mut trace).await;
     assert_eq!(outcome, Outcome::Delivered, "{trace:?}");

@@ -9,6 +9,7 @@ use super::{
     target::Target,
     template::Template,
 };
+use crate::telemetry::trace::{TRACEPARENT, TRACESTATE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, header};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::{Bytes, Incoming};
@@ -112,6 +113,9 @@ impl Webhook {
         for (name, value) in &self.headers {
             request.headers_mut().insert(name, value.clone());
         }
+        if let Some(trace) = event.trace() {
+            request.headers_mut().insert(TRACEPARENT, trace.header());
+        }
         Ok(request)
     }
 }
@@ -137,7 +141,8 @@ pub(super) fn is_reserved(name: &HeaderName) -> bool {
         header::UPGRADE,
         header::USER_AGENT,
     ];
-    reserved.contains(name) || name.as_str().starts_with("webhook-")
+    let is_trace = [TRACEPARENT, TRACESTATE].contains(name);
+    reserved.contains(name) || is_trace || name.as_str().starts_with("webhook-")
 }
 
 /// How much of an answer's body was read.

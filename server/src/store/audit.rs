@@ -199,6 +199,9 @@ pub struct AuditedCall {
     /// The id that makes the call safe to repeat.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request_id: Option<RequestId>,
+    /// The trace that the call belongs to: a `traceparent` of W3C Trace Context.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace: Option<Arc<str>>,
     /// Text that the caller gave.
     #[serde(default, skip_serializing_if = "is_empty")]
     pub reason: Arc<str>,

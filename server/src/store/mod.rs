@@ -46,7 +46,7 @@ use phasegate_engine::{
     time::Timestamp,
 };
 use serde::{Deserialize, Serialize};
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 use uuid::Uuid;
 
 /// Identity of a store: a restored or imported one gets another.
@@ -96,6 +96,11 @@ pub trait Store: Send + 'static {
 
     /// Bytes that can still be written where the store lives; none if there is no such bound.
     fn free_space(&self) -> Result<Option<u64>, Error>;
+
+    /// How long the barrier of the last write took; none if there is no such thing.
+    fn sync_took(&self) -> Option<Duration> {
+        None
+    }
 }
 
 /// What a store holds, the log apart.

@@ -6,7 +6,7 @@
 
 use super::Error;
 use phasegate_engine::id::Revision;
-use std::{collections::BTreeMap, ops::Range};
+use std::{collections::BTreeMap, ops::Range, time::Duration};
 
 /// An ordered map of byte strings that survives.
 pub trait Tree: Send + 'static {
@@ -39,6 +39,11 @@ pub trait Tree: Send + 'static {
 
     /// Bytes that can still be written; none if there is no such bound.
     fn free_space(&self) -> Result<Option<u64>, Error>;
+
+    /// How long the last [`Tree::sync`] took; none if it has nothing to wait for.
+    fn sync_took(&self) -> Option<Duration> {
+        None
+    }
 }
 
 /// Which way to go through keys.

@@ -32,6 +32,19 @@ pub enum WatchEnd {
     },
 }
 
+impl WatchEnd {
+    /// What it is called where ends are counted.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Expired => "expired",
+            Self::DeadlineExceeded => "deadline_exceeded",
+            Self::Draining => "draining",
+            Self::SlowConsumer => "slow_consumer",
+            Self::Compacted { .. } => "compacted",
+        }
+    }
+}
+
 impl From<LogError> for WatchEnd {
     fn from(error: LogError) -> Self {
         match error {

@@ -202,6 +202,12 @@ impl<L: Log> Watches<L> {
         self.slots.taken()
     }
 
+    /// How many commits the slowest open watch is behind the newest one; zero if none is open.
+    pub fn lag(&self) -> u64 {
+        let head = self.log.head().borrow().get();
+        self.slots.slowest().map_or(0, |slowest| head.saturating_sub(slowest.get()))
+    }
+
     /// Refuses if the server is stopping: what is found out first.
     pub fn check_not_draining(&self) -> Result<(), WatchRefusal> {
         match *self.drain.borrow() {

@@ -69,8 +69,6 @@ pub(super) fn stream<L: Log>(
     slot: Slot,
 ) -> impl Stream<Item = Result<ReleaseItem, WatchEnd>> + Send + use<L> {
     stream! {
-        // Given back when the stream is dropped.
-        let _slot = slot;
         // Everything at or below is delivered.
         let mut cursor;
         let mut progress;
@@ -87,6 +85,8 @@ pub(super) fn stream<L: Log>(
                 progress = known;
             }
         }
+        // It is given back when the stream is dropped.
+        slot.at(cursor);
         while progress == Progress::MayMove {
             if let Some(end) = life.over() {
                 yield Err(end);
@@ -120,10 +120,12 @@ pub(super) fn stream<L: Log>(
                     life.gives();
                     yield Ok(ReleaseItem::Change(entry));
                     life.goes_on();
+                    slot.at(cursor);
                 }
                 continue;
             }
             cursor = cursor.max(head);
+            slot.at(cursor);
             match life.wait(cursor).await {
                 Wake::Moved => {}
                 Wake::Beat => {

@@ -72,8 +72,6 @@ pub(super) fn stream<L: Log, S: Select>(
     slot: Slot,
 ) -> impl Stream<Item = Result<ReleasesItem, WatchEnd>> + Send + use<L, S> {
     stream! {
-        // Given back when the stream is dropped.
-        let _slot = slot;
         // Everything at or below is delivered.
         let mut cursor = match from {
             Begin::After(revision) => revision,
@@ -116,6 +114,8 @@ pub(super) fn stream<L: Log, S: Select>(
             }
         };
         loop {
+            // It is given back when the stream is dropped.
+            slot.at(cursor);
             if let Some(end) = life.over() {
                 yield Err(end);
                 return;

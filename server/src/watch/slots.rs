@@ -1,10 +1,13 @@
 //! How many watches there may be.
 
 use super::Config;
-use phasegate_engine::id::Principal;
+use phasegate_engine::id::{Principal, Revision};
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 /// Which limit is reached.
@@ -31,13 +34,28 @@ struct Taken {
     in_all: usize,
     // Only ever asked for a principal, so its order does not matter.
     by_principal: HashMap<Principal, usize>,
+    /// Up to where each has delivered, by the number that it has as long as it is open.
+    cursors: HashMap<u64, Arc<AtomicU64>>,
+    next: u64,
 }
+
+/// Of a watch that has not begun: nothing is known of it.
+const NOT_BEGUN: u64 = u64::MAX;
 
 /// One open watch. It lives inside the stream, so that a stream that is dropped gives it back.
 #[derive(Debug)]
 pub(super) struct Slot {
     principal: Principal,
+    number: u64,
+    cursor: Arc<AtomicU64>,
     taken: Arc<Mutex<Taken>>,
+}
+
+impl Slot {
+    /// Everything up to here is delivered.
+    pub(super) fn at(&self, revision: Revision) {
+        self.cursor.store(revision.get(), Ordering::Relaxed);
+    }
 }
 
 impl Slots {
@@ -60,7 +78,18 @@ impl Slots {
         }
         taken.in_all += 1;
         taken.by_principal.insert(principal.clone(), of_principal + 1);
-        Ok(Slot { principal: principal.clone(), taken: Arc::clone(&self.taken) })
+        let number = taken.next;
+        taken.next += 1;
+        let cursor = Arc::new(AtomicU64::new(NOT_BEGUN));
+        taken.cursors.insert(number, Arc::clone(&cursor));
+        Ok(Slot { principal: principal.clone(), number, cursor, taken: Arc::clone(&self.taken) })
+    }
+
+    /// Up to where the slowest has delivered; none if none has begun.
+    pub(super) fn slowest(&self) -> Option<Revision> {
+        let taken = lock(&self.taken);
+        let cursors = taken.cursors.values().map(|cursor| cursor.load(Ordering::Relaxed));
+        cursors.filter(|cursor| *cursor != NOT_BEGUN).min().map(Revision::new)
     }
 
     pub(super) fn taken(&self) -> usize {
@@ -72,6 +101,7 @@ impl Drop for Slot {
     fn drop(&mut self) {
         let mut taken = lock(&self.taken);
         taken.in_all -= 1;
+        taken.cursors.remove(&self.number);
         if let Some(count) = taken.by_principal.get_mut(&self.principal) {
             *count -= 1;
             if *count == 0 {
@@ -105,5 +135,19 @@ mod tests {
         drop((second, third, again));
         assert_eq!(slots.taken(), 0);
         assert!(lock(&slots.taken).by_principal.is_empty());
+        assert!(lock(&slots.taken).cursors.is_empty());
+    }
+
+    #[test]
+    fn the_slowest_is_the_one_that_has_delivered_least() {
+        let slots = Slots::new(&Config::default());
+        let ann = Principal::new("ann");
+        let [fast, slow, fresh] = [(); 3].map(|()| slots.take(&ann).unwrap());
+        assert_eq!(slots.slowest(), None);
+        fast.at(Revision::new(9));
+        slow.at(Revision::new(4));
+        assert_eq!(slots.slowest(), Some(Revision::new(4)));
+        drop((slow, fresh));
+        assert_eq!(slots.slowest(), Some(Revision::new(9)));
     }
 }

@@ -15,6 +15,7 @@ use super::{
 use crate::{
     access::{Grants, Lease, Permission, Reach},
     grpc::caller::{self, GROUPS, PRINCIPAL},
+    telemetry::TraceContext,
 };
 use axum::{
     Form,
@@ -45,6 +46,8 @@ pub(super) struct Viewer {
     /// How that is known.
     pub(super) known: Known,
     metadata: MetadataMap,
+    /// The trace that their request belongs to.
+    trace: Option<TraceContext>,
     /// What they may; none if nothing is checked.
     grants: Option<Grants>,
     session: Option<Arc<Session>>,
@@ -99,7 +102,7 @@ impl Viewer {
     }
 
     fn believed(caller: Caller, known: Known, metadata: MetadataMap) -> Self {
-        Self { caller, known, metadata, grants: None, session: None, lease: None }
+        Self { caller, known, metadata, trace: None, grants: None, session: None, lease: None }
     }
 
     /// Ends when they are no longer who they are, or may no longer look: with the session, with the
@@ -149,6 +152,9 @@ impl Viewer {
         if let Some(grants) = &self.grants {
             request.extensions_mut().insert(grants.clone());
         }
+        if let Some(trace) = &self.trace {
+            request.extensions_mut().insert(trace.clone());
+        }
         request
     }
 
@@ -185,14 +191,15 @@ impl<S: Sync> FromRequestParts<S> for Viewer {
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Infallible> {
+        let trace = parts.extensions.get::<TraceContext>().cloned();
         let Some(grants) = parts.extensions.get::<Grants>().cloned() else {
-            return Ok(Self::of(&parts.headers));
+            return Ok(Self { trace, ..Self::of(&parts.headers) });
         };
         let session = parts.extensions.get::<Arc<Session>>().cloned();
         let lease = parts.extensions.get::<Held>().cloned();
         let caller = grants.caller().clone();
         let known = Self::believed(caller, Known::ByCredential, MetadataMap::new());
-        Ok(Self { grants: Some(grants), session, lease, ..known })
+        Ok(Self { trace, grants: Some(grants), session, lease, ..known })
     }
 }
 

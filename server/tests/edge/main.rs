@@ -21,6 +21,7 @@ mod pages;
 mod server;
 mod start;
 mod stop;
+mod telemetry;
 mod tls;
 mod transport;
 mod watches;

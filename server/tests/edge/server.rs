@@ -29,6 +29,8 @@ pub(crate) const START: Timestamp = Timestamp::from_millis(1_907_776_800_000);
 /// A running server.
 pub(crate) struct Server {
     pub(crate) address: SocketAddr,
+    /// Where it tells of itself, if it does.
+    pub(crate) metrics: Option<SocketAddr>,
     stop: oneshot::Sender<()>,
     ended: JoinHandle<Result<(), Error>>,
 }
@@ -60,13 +62,13 @@ impl Server {
     /// Starts, and does not wait.
     pub(crate) async fn start_unready(config: Config, parts: Parts) -> Self {
         let app = App::bind_with(config, parts).await.unwrap();
-        let address = app.local_addr();
+        let (address, metrics) = (app.local_addr(), app.metrics_addr());
         let (stop, stopped) = oneshot::channel();
         let ended = tokio::spawn(app.serve(async move {
             // A test that drops its server stops it, too.
             let _ = stopped.await;
         }));
-        Self { address, stop, ended }
+        Self { address, metrics, stop, ended }
     }
 
     /// Starts, and does not recover until it is told to.

@@ -28,6 +28,7 @@ fn change(actor: Actor, request_id: Option<RequestId>, happened: Happened) -> Ch
         before: None,
         release,
         events: vec![event],
+        trace: None,
     }
 }
 
@@ -52,12 +53,26 @@ fn an_event_says_who_did_it_when_and_in_which_call() {
     assert_eq!(events[0].request_id, "");
 }
 
+#[test]
+fn an_event_of_a_call_that_belongs_to_a_trace_says_which() {
+    let trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    let by = Actor::Principal(Principal::new("bob"));
+    let untraced = change(by, None, Happened::Triggered);
+    let traced = Change { trace: Some(trace.into()), ..untraced.clone() };
+    let details = |change| events_to_wire(change)[0].details.clone();
+    assert_eq!(details(&traced).get("traceparent").map(String::as_str), Some(trace));
+    assert!(!details(&untraced).contains_key("traceparent"));
+    assert_eq!(details(&traced).len(), details(&untraced).len() + 1);
+}
+
 /// Asserts the type, the phase and the details of an event, written as `key=value` by key, with a
 /// `!` in front if something was bypassed.
 fn check(happened: Happened, event_type: Type, phase: &str, details: &str) {
+    let name = happened.name();
     let events = events_to_wire(&change(Actor::Engine, None, happened));
     let event = &events[0];
     assert_eq!(event.event_type(), event_type);
+    assert_eq!(event_type.as_str_name().trim_start_matches("RELEASE_EVENT_TYPE_"), name);
     assert_eq!(event.phase_id, phase, "{event_type:?}");
     let bypass = event.bypass.then(|| "!".to_owned());
     let pairs = event.details.iter().map(|(key, value)| format!("{key}={value}"));

@@ -62,7 +62,7 @@ fn a_refused_call_changes_nothing() {
     assert!(matches!(error, Error::Refused(_)), "{error}");
     assert_eq!(world.handle.state(), before);
     assert_eq!(world.controls.commits.lock().unwrap().len(), commits);
-    assert_eq!(world.handle.metrics().refusals.get(), 1);
+    assert_eq!(world.handle.metrics().refusals.total(), 1);
 }
 
 #[test]

@@ -65,7 +65,10 @@ impl Writer {
             }
             Ok((_, Effect::None)) => self.recorder.accepted(submission, None, now, audit),
             Ok((_, Effect::Repeated)) => {}
-            Err(error) => self.recorder.refused_here(submission, error, now, room, audit),
+            Err(error) => {
+                self.config.metrics.refusals.of(error.reason()).add(1);
+                self.recorder.refused_here(submission, error, now, room, audit);
+            }
         }
         batch.bytes += audit[written..].iter().map(|entry| entry.json.len()).sum::<usize>();
         judged.map(|(done, _)| done)
@@ -98,9 +101,6 @@ impl Writer {
         submission.permit.check(&self.state, &submission.call.action)?;
         let command = Command::Call(submission.call.clone());
         let judged = self.judge(&command, now);
-        if matches!(judged, Err(Error::Refused(_))) {
-            self.published().metrics.refusals.add(1);
-        }
         if let (Ok(Some((_, after))), Some(flag)) = (&judged, self.flag_of(&submission.call)) {
             let checked = self.sets.check(&self.state, after, &flag);
             checked.map_err(|TooLarge { bytes, max }| Error::FlagSetTooLarge { bytes, max })?;
@@ -184,8 +184,11 @@ impl Writer {
         now: Timestamp,
         batch: &mut Batch,
     ) {
-        let changes: Vec<Arc<Change>> =
-            changes(&self.state, &after, commit).into_iter().map(Arc::new).collect();
+        let mut changes = changes(&self.state, &after, commit);
+        for change in &mut changes {
+            change.trace = by.trace.clone();
+        }
+        let changes: Vec<Arc<Change>> = changes.into_iter().map(Arc::new).collect();
         self.sets.note(&self.state, &after, commit);
         let store = self.published().store_id;
         let told = notify::of_commit(&self.config, store, &self.state, commit, &changes, by);

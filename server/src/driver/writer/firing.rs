@@ -1,7 +1,7 @@
 //! Firing timers: those that are due, those that a call waits for, and those on the way of a manual
 //! clock.
 
-use super::{Batch, StoreFailed, Writer, upkeep::Cleaning};
+use super::{Batch, StoreFailed, Writer, duration, upkeep::Cleaning};
 use crate::{
     clock::Clock,
     driver::{
@@ -129,6 +129,7 @@ impl Writer {
         self.stage(&commit, after, None, &By::default(), now, batch);
         let metrics = &self.published().metrics;
         metrics.timers_fired.add(1);
+        metrics.timer_lateness.record(duration(now.since(at)));
         if let Lateness::Hold(late) = lateness
             && kind.may_grow_exposure()
         {

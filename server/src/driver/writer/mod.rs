@@ -226,7 +226,8 @@ impl Writer {
             // What is remembered of others was removed with the commit that moved them on.
             reminders.track(release, &mut Vec::new());
         }
-        let beside = Beside { audit: image.audit, outbox: rows.snapshot() };
+        let metrics = Arc::clone(&config.metrics);
+        let beside = Beside { audit: image.audit, outbox: rows.snapshot(), metrics };
         let sets = Sets::load(&state, config.flag_sets.bytes_max);
         let publisher = Publisher::new(
             image.store_id,
@@ -368,7 +369,10 @@ impl Writer {
             let begun = self.clock.read().monotonic;
             self.store.commit(writes)?;
             let metrics = &self.published().metrics;
-            metrics.commit_micros.record_micros(self.clock.read().monotonic.saturating_sub(begun));
+            metrics.commit_time.record(self.clock.read().monotonic.saturating_sub(begun));
+            if let Some(time) = self.store.sync_took() {
+                metrics.sync_time.record(time);
+            }
             if !notices.audit.is_empty() {
                 self.publisher.publish_audit(self.recorder.head());
             }
@@ -379,7 +383,11 @@ impl Writer {
         if !records.is_empty() {
             let metrics = &self.published().metrics;
             metrics.commits.add(records.len());
-            metrics.batch_commits.record(u64::try_from(records.len()).unwrap_or(u64::MAX));
+            metrics.batch_commits.record_things(records.len());
+            let changes = records.iter().flat_map(|record| &record.changes);
+            for event in changes.flat_map(|change| &change.events) {
+                metrics.transitions.of(event.happened.name()).add(1);
+            }
 
             let changes = records.into_iter().flat_map(|record| record.changes);
             let entries = changes.map(|change| Arc::new(Entry::new(Arc::unwrap_or_clone(change))));

@@ -73,6 +73,9 @@ impl Writer {
             (Room::Enough, Room::Enough) | (Room::Short, Room::Short) => {}
         }
         self.space.room = found;
+        let metrics = &self.config.metrics;
+        metrics.store_free.set_to(free.unwrap_or_default());
+        metrics.store_writable.set(usize::from(found == Room::Enough));
     }
 
     /// True if it is to be looked for something to remove. A clock that is not trusted says nothing

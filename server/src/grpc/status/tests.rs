@@ -302,3 +302,23 @@ fn the_comment_of_each_reason_in_the_contract_begins_with_its_code() {
     }
     assert_eq!(checked, documented().len());
 }
+
+/// The names of an enum of the contract, without their prefix, all but the first, which says nothing.
+fn names<E: TryFrom<i32>>(name: impl Fn(&E) -> &'static str, prefix: &str) -> BTreeSet<String> {
+    let known = (1..1000).filter_map(|number| E::try_from(number).ok());
+    known.map(|value| name(&value).strip_prefix(prefix).unwrap().to_owned()).collect()
+}
+
+#[test]
+fn every_reason_and_every_type_of_event_is_the_value_of_a_label() {
+    use crate::telemetry::{Metrics, cells::Cell as _};
+    use phasegate_api::v1::ReleaseEventType;
+    let metrics = Metrics::default();
+    let labelled = |labels: Vec<(&str, &[&'static str])>| {
+        labels[0].1.iter().map(|value| (*value).to_owned()).collect::<BTreeSet<_>>()
+    };
+    let reasons = names(ErrorReason::as_str_name, "ERROR_REASON_");
+    assert_eq!(labelled(metrics.refusals.labels()), reasons);
+    let types = names(ReleaseEventType::as_str_name, "RELEASE_EVENT_TYPE_");
+    assert_eq!(labelled(metrics.transitions.labels()), types);
+}

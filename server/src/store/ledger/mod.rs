@@ -23,7 +23,7 @@ use phasegate_engine::{
     release::Proposal,
     time::Timestamp,
 };
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 /// How many keys one batch of a compaction removes. A batch is written in one go, and its keys are
 /// listed in the head, so this bounds both; 1024 of them take some 50 KiB there.
@@ -525,6 +525,10 @@ impl<T: Tree> Store for Ledger<T> {
 
     fn free_space(&self) -> Result<Option<u64>, Error> {
         self.tree.free_space()
+    }
+
+    fn sync_took(&self) -> Option<Duration> {
+        self.tree.sync_took()
     }
 }
 

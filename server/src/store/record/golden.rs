@@ -89,6 +89,8 @@ fn stored_bytes_are_those_of_the_golden_file() {
     let commit = CommitRecord { time: time(3), changes: 1 };
     golden.add(&Key::Commit(Revision::new(3)), &commit);
     golden.add(&Key::Change(Revision::new(3), release()), &change());
+    let traced = ChangeRecord { trace: Some(TRACE.into()), ..change() };
+    golden.add(&Key::Change(Revision::new(3), release()), &traced);
     golden.bytes("log-of/r-1/3", &Key::ChangeOf(release(), Revision::new(3)).bytes());
     for request in requests() {
         golden.add(&Key::Request(digest(&request.key)), &request);
@@ -109,6 +111,8 @@ fn stored_bytes_are_those_of_the_golden_file() {
     expect_file!["golden.txt"].assert_eq(&golden.0);
 }
 
+const TRACE: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+
 /// Every kind of entry, one after the other; the last one is stored.
 fn audit_entry() -> AuditEntry {
     let call = AuditedCall {
@@ -120,6 +124,7 @@ fn audit_entry() -> AuditEntry {
         peer: Some("192.0.2.1:50000".into()),
         groups: vec![Group::new("release-managers")],
         request_id: Some(RequestId::new("q-1")),
+        trace: Some(TRACE.into()),
         reason: "it \"waits\"\n".into(),
         asked: BTreeMap::from([("phase".into(), "canary".into())]),
         outcome: Outcome::Accepted { revision: Some(Revision::new(3)) },
@@ -137,6 +142,7 @@ fn audit_entry() -> AuditEntry {
         peer: None,
         groups: Vec::new(),
         request_id: None,
+        trace: None,
         reason: "".into(),
         asked: BTreeMap::new(),
         outcome: Outcome::Accepted { revision: None },
@@ -188,7 +194,7 @@ fn rows() -> [OutboxRow; 2] {
         end: Some(EndReason::GuardFailed),
         until: Some(time(4)),
         labels: BTreeMap::from([("team".into(), "web".into())]),
-        trace: Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".into()),
+        trace: Some(TRACE.into()),
     };
     let dead = OutboxRow {
         attempts: 8,
@@ -549,6 +555,7 @@ fn change() -> ChangeRecord<'static> {
         before: Some(ReleaseState::Pending),
         events: Cow::Owned(events),
         progress: Cow::Owned(progresses().swap_remove(1)),
+        trace: None,
     }
 }
 

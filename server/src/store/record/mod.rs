@@ -123,6 +123,9 @@ pub(super) struct ChangeRecord<'a> {
     pub(super) events: Cow<'a, [ReleaseEvent]>,
     /// How far the release had got after the commit.
     pub(super) progress: Cow<'a, Progress>,
+    /// The trace of the call that asked for it. Stores from before it was kept have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) trace: Option<Arc<str>>,
 }
 
 impl<'a> From<&'a Change> for ChangeRecord<'a> {
@@ -133,6 +136,7 @@ impl<'a> From<&'a Change> for ChangeRecord<'a> {
             before: change.before,
             events: Cow::Borrowed(&change.events),
             progress: Cow::Borrowed(&change.release.progress),
+            trace: change.trace.clone(),
         }
     }
 }
@@ -146,6 +150,7 @@ impl ChangeRecord<'_> {
             before: self.before,
             release: Arc::new(Release { proposal, progress: self.progress.into_owned() }),
             events: self.events.into_owned(),
+            trace: self.trace,
         };
         if change.is_whole() {
             return Ok(change);

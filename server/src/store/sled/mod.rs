@@ -30,6 +30,7 @@ use std::{
     ops::Range,
     panic::{AssertUnwindSafe, catch_unwind},
     path::Path,
+    time::{Duration, Instant},
 };
 use witness::Witness;
 
@@ -104,7 +105,7 @@ pub(super) fn finish(store: SledStore) -> Result<(), Error> {
 
 /// Removes a store that is not finished, with all its files.
 pub(super) fn abandon(store: SledStore) -> Result<(), Error> {
-    let SledTree { tree, database, barrier, witness, directory } = store.tree;
+    let SledTree { tree, database, barrier, witness, directory, took: _ } = store.tree;
     drop((tree, database, barrier, witness));
     directory.abandon()
 }
@@ -119,6 +120,8 @@ pub struct SledTree {
     barrier: File,
     witness: Witness,
     directory: DataDirectory,
+    /// How long the last barrier took.
+    took: Option<Duration>,
 }
 
 impl std::fmt::Debug for SledTree {
@@ -146,7 +149,7 @@ impl SledTree {
         sync(&directory.settings())?;
         let witness = Witness::open(&directory.witness())?;
         directory.sync()?;
-        Ok(Self { tree, database, barrier, witness, directory })
+        Ok(Self { tree, database, barrier, witness, directory, took: None })
     }
 
     /// Names of the files into which sled has moved what was too long for it.
@@ -230,8 +233,11 @@ impl Tree for SledTree {
     }
 
     fn sync(&mut self) -> Result<(), Error> {
+        let begun = Instant::now();
         call("write to the page cache", || self.database.flush())?;
-        self.barrier.sync_data().map_err(|source| doing("sync the database".into(), source))
+        let synced = self.barrier.sync_data();
+        self.took = Some(begun.elapsed());
+        synced.map_err(|source| doing("sync the database".into(), source))
     }
 
     fn note_durable(&mut self, revision: Revision) -> Result<(), Error> {
@@ -247,6 +253,10 @@ impl Tree for SledTree {
         let space = rustix::fs::statvfs(path)
             .map_err(|errno| doing(format!("ask how full {} is", path.display()), errno.into()))?;
         Ok(Some(space.f_bavail.saturating_mul(space.f_frsize)))
+    }
+
+    fn sync_took(&self) -> Option<Duration> {
+        self.took
     }
 }
 

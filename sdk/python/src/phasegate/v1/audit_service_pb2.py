@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n phasegate/v1/audit_service.proto\x12\x0cphasegate.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xa8\x02\n\nAuditEntry\x12\x10\n\x08sequence\x18\x01 \x01(\x03\x12(\n\x04time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08store_id\x18\x03 \x01(\t\x12\x15\n\rprevious_hash\x18\x04 \x01(\t\x12\x0c\n\x04hash\x18\x05 \x01(\t\x12\x0c\n\x04json\x18\x06 \x01(\t\x12)\n\x04\x63\x61ll\x18\x07 \x01(\x0b\x32\x19.phasegate.v1.AuditedCallH\x00\x12\x36\n\nsuppressed\x18\x08 \x01(\x0b\x32 .phasegate.v1.SuppressedRefusalsH\x00\x12/\n\x08imported\x18\t \x01(\x0b\x32\x1b.phasegate.v1.ImportedStoreH\x00\x42\x05\n\x03\x61\x63t\"\xdf\x02\n\x0b\x41uditedCall\x12\x0e\n\x06method\x18\x01 \x01(\t\x12\x10\n\x08resource\x18\x02 \x01(\t\x12\x11\n\tprincipal\x18\x03 \x01(\t\x12\x15\n\rauthenticated\x18\x04 \x01(\t\x12\x0f\n\x07vouched\x18\x05 \x01(\t\x12\x0c\n\x04peer\x18\x06 \x01(\t\x12\x0e\n\x06groups\x18\x07 \x03(\t\x12\x12\n\nrequest_id\x18\x08 \x01(\t\x12\x0e\n\x06reason\x18\t \x01(\t\x12\x33\n\x05\x61sked\x18\n \x03(\x0b\x32$.phasegate.v1.AuditedCall.AskedEntry\x12+\n\x07outcome\x18\x0b \x01(\x0e\x32\x1a.phasegate.v1.AuditOutcome\x12\x10\n\x08revision\x18\x0c \x01(\x03\x12\x0f\n\x07refusal\x18\r \x01(\t\x1a,\n\nAskedEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"T\n\x12SuppressedRefusals\x12\x11\n\tprincipal\x18\x01 \x01(\t\x12\x0c\n\x04peer\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\r\n\x05\x63ount\x18\x04 \x01(\x03\"8\n\rImportedStore\x12\x15\n\rfrom_store_id\x18\x01 \x01(\t\x12\x10\n\x08revision\x18\x02 \x01(\x03\"\x80\x02\n\x17ListAuditEntriesRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x11\n\tprincipal\x18\x03 \x01(\t\x12\x10\n\x08resource\x18\x04 \x01(\t\x12\x0e\n\x06method\x18\x05 \x01(\t\x12+\n\x07outcome\x18\x06 \x01(\x0e\x32\x1a.phasegate.v1.AuditOutcome\x12.\n\nstart_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"^\n\x18ListAuditEntriesResponse\x12)\n\x07\x65ntries\x18\x01 \x03(\x0b\x32\x18.phasegate.v1.AuditEntry\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"D\n\x18WatchAuditEntriesRequest\x12\x16\n\x0e\x61\x66ter_sequence\x18\x01 \x01(\x03\x12\x10\n\x08store_id\x18\x02 \x01(\t\"h\n\x19WatchAuditEntriesResponse\x12\'\n\x05\x65ntry\x18\x01 \x01(\x0b\x32\x18.phasegate.v1.AuditEntry\x12\x10\n\x08sequence\x18\x02 \x01(\x03\x12\x10\n\x08store_id\x18\x03 \x01(\t\"\x15\n\x13GetAuditHeadRequest\"H\n\x14GetAuditHeadResponse\x12\x10\n\x08sequence\x18\x01 \x01(\x03\x12\x0c\n\x04hash\x18\x02 \x01(\t\x12\x10\n\x08store_id\x18\x03 \x01(\t*d\n\x0c\x41uditOutcome\x12\x1d\n\x19\x41UDIT_OUTCOME_UNSPECIFIED\x10\x00\x12\x1a\n\x16\x41UDIT_OUTCOME_ACCEPTED\x10\x01\x12\x19\n\x15\x41UDIT_OUTCOME_REFUSED\x10\x02\x32\xb0\x02\n\x0c\x41uditService\x12\x61\n\x10ListAuditEntries\x12%.phasegate.v1.ListAuditEntriesRequest\x1a&.phasegate.v1.ListAuditEntriesResponse\x12\x66\n\x11WatchAuditEntries\x12&.phasegate.v1.WatchAuditEntriesRequest\x1a\'.phasegate.v1.WatchAuditEntriesResponse0\x01\x12U\n\x0cGetAuditHead\x12!.phasegate.v1.GetAuditHeadRequest\x1a\".phasegate.v1.GetAuditHeadResponseB\x1aZ\x18phasegate/v1;phasegatev1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n phasegate/v1/audit_service.proto\x12\x0cphasegate.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xa8\x02\n\nAuditEntry\x12\x10\n\x08sequence\x18\x01 \x01(\x03\x12(\n\x04time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08store_id\x18\x03 \x01(\t\x12\x15\n\rprevious_hash\x18\x04 \x01(\t\x12\x0c\n\x04hash\x18\x05 \x01(\t\x12\x0c\n\x04json\x18\x06 \x01(\t\x12)\n\x04\x63\x61ll\x18\x07 \x01(\x0b\x32\x19.phasegate.v1.AuditedCallH\x00\x12\x36\n\nsuppressed\x18\x08 \x01(\x0b\x32 .phasegate.v1.SuppressedRefusalsH\x00\x12/\n\x08imported\x18\t \x01(\x0b\x32\x1b.phasegate.v1.ImportedStoreH\x00\x42\x05\n\x03\x61\x63t\"\xf4\x02\n\x0b\x41uditedCall\x12\x0e\n\x06method\x18\x01 \x01(\t\x12\x10\n\x08resource\x18\x02 \x01(\t\x12\x11\n\tprincipal\x18\x03 \x01(\t\x12\x15\n\rauthenticated\x18\x04 \x01(\t\x12\x0f\n\x07vouched\x18\x05 \x01(\t\x12\x0c\n\x04peer\x18\x06 \x01(\t\x12\x0e\n\x06groups\x18\x07 \x03(\t\x12\x12\n\nrequest_id\x18\x08 \x01(\t\x12\x0e\n\x06reason\x18\t \x01(\t\x12\x33\n\x05\x61sked\x18\n \x03(\x0b\x32$.phasegate.v1.AuditedCall.AskedEntry\x12+\n\x07outcome\x18\x0b \x01(\x0e\x32\x1a.phasegate.v1.AuditOutcome\x12\x10\n\x08revision\x18\x0c \x01(\x03\x12\x0f\n\x07refusal\x18\r \x01(\t\x12\x13\n\x0btraceparent\x18\x0e \x01(\t\x1a,\n\nAskedEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"T\n\x12SuppressedRefusals\x12\x11\n\tprincipal\x18\x01 \x01(\t\x12\x0c\n\x04peer\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\r\n\x05\x63ount\x18\x04 \x01(\x03\"8\n\rImportedStore\x12\x15\n\rfrom_store_id\x18\x01 \x01(\t\x12\x10\n\x08revision\x18\x02 \x01(\x03\"\x80\x02\n\x17ListAuditEntriesRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x11\n\tprincipal\x18\x03 \x01(\t\x12\x10\n\x08resource\x18\x04 \x01(\t\x12\x0e\n\x06method\x18\x05 \x01(\t\x12+\n\x07outcome\x18\x06 \x01(\x0e\x32\x1a.phasegate.v1.AuditOutcome\x12.\n\nstart_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"^\n\x18ListAuditEntriesResponse\x12)\n\x07\x65ntries\x18\x01 \x03(\x0b\x32\x18.phasegate.v1.AuditEntry\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"D\n\x18WatchAuditEntriesRequest\x12\x16\n\x0e\x61\x66ter_sequence\x18\x01 \x01(\x03\x12\x10\n\x08store_id\x18\x02 \x01(\t\"h\n\x19WatchAuditEntriesResponse\x12\'\n\x05\x65ntry\x18\x01 \x01(\x0b\x32\x18.phasegate.v1.AuditEntry\x12\x10\n\x08sequence\x18\x02 \x01(\x03\x12\x10\n\x08store_id\x18\x03 \x01(\t\"\x15\n\x13GetAuditHeadRequest\"H\n\x14GetAuditHeadResponse\x12\x10\n\x08sequence\x18\x01 \x01(\x03\x12\x0c\n\x04hash\x18\x02 \x01(\t\x12\x10\n\x08store_id\x18\x03 \x01(\t*d\n\x0c\x41uditOutcome\x12\x1d\n\x19\x41UDIT_OUTCOME_UNSPECIFIED\x10\x00\x12\x1a\n\x16\x41UDIT_OUTCOME_ACCEPTED\x10\x01\x12\x19\n\x15\x41UDIT_OUTCOME_REFUSED\x10\x02\x32\xb0\x02\n\x0c\x41uditService\x12\x61\n\x10ListAuditEntries\x12%.phasegate.v1.ListAuditEntriesRequest\x1a&.phasegate.v1.ListAuditEntriesResponse\x12\x66\n\x11WatchAuditEntries\x12&.phasegate.v1.WatchAuditEntriesRequest\x1a\'.phasegate.v1.WatchAuditEntriesResponse0\x01\x12U\n\x0cGetAuditHead\x12!.phasegate.v1.GetAuditHeadRequest\x1a\".phasegate.v1.GetAuditHeadResponseB\x1aZ\x18phasegate/v1;phasegatev1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,30 +35,30 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._serialized_options = b'Z\030phasegate/v1;phasegatev1'
   _globals['_AUDITEDCALL_ASKEDENTRY']._loaded_options = None
   _globals['_AUDITEDCALL_ASKEDENTRY']._serialized_options = b'8\001'
-  _globals['_AUDITOUTCOME']._serialized_start=1508
-  _globals['_AUDITOUTCOME']._serialized_end=1608
+  _globals['_AUDITOUTCOME']._serialized_start=1529
+  _globals['_AUDITOUTCOME']._serialized_end=1629
   _globals['_AUDITENTRY']._serialized_start=84
   _globals['_AUDITENTRY']._serialized_end=380
   _globals['_AUDITEDCALL']._serialized_start=383
-  _globals['_AUDITEDCALL']._serialized_end=734
-  _globals['_AUDITEDCALL_ASKEDENTRY']._serialized_start=690
-  _globals['_AUDITEDCALL_ASKEDENTRY']._serialized_end=734
-  _globals['_SUPPRESSEDREFUSALS']._serialized_start=736
-  _globals['_SUPPRESSEDREFUSALS']._serialized_end=820
-  _globals['_IMPORTEDSTORE']._serialized_start=822
-  _globals['_IMPORTEDSTORE']._serialized_end=878
-  _globals['_LISTAUDITENTRIESREQUEST']._serialized_start=881
-  _globals['_LISTAUDITENTRIESREQUEST']._serialized_end=1137
-  _globals['_LISTAUDITENTRIESRESPONSE']._serialized_start=1139
-  _globals['_LISTAUDITENTRIESRESPONSE']._serialized_end=1233
-  _globals['_WATCHAUDITENTRIESREQUEST']._serialized_start=1235
-  _globals['_WATCHAUDITENTRIESREQUEST']._serialized_end=1303
-  _globals['_WATCHAUDITENTRIESRESPONSE']._serialized_start=1305
-  _globals['_WATCHAUDITENTRIESRESPONSE']._serialized_end=1409
-  _globals['_GETAUDITHEADREQUEST']._serialized_start=1411
-  _globals['_GETAUDITHEADREQUEST']._serialized_end=1432
-  _globals['_GETAUDITHEADRESPONSE']._serialized_start=1434
-  _globals['_GETAUDITHEADRESPONSE']._serialized_end=1506
-  _globals['_AUDITSERVICE']._serialized_start=1611
-  _globals['_AUDITSERVICE']._serialized_end=1915
+  _globals['_AUDITEDCALL']._serialized_end=755
+  _globals['_AUDITEDCALL_ASKEDENTRY']._serialized_start=711
+  _globals['_AUDITEDCALL_ASKEDENTRY']._serialized_end=755
+  _globals['_SUPPRESSEDREFUSALS']._serialized_start=757
+  _globals['_SUPPRESSEDREFUSALS']._serialized_end=841
+  _globals['_IMPORTEDSTORE']._serialized_start=843
+  _globals['_IMPORTEDSTORE']._serialized_end=899
+  _globals['_LISTAUDITENTRIESREQUEST']._serialized_start=902
+  _globals['_LISTAUDITENTRIESREQUEST']._serialized_end=1158
+  _globals['_LISTAUDITENTRIESRESPONSE']._serialized_start=1160
+  _globals['_LISTAUDITENTRIESRESPONSE']._serialized_end=1254
+  _globals['_WATCHAUDITENTRIESREQUEST']._serialized_start=1256
+  _globals['_WATCHAUDITENTRIESREQUEST']._serialized_end=1324
+  _globals['_WATCHAUDITENTRIESRESPONSE']._serialized_start=1326
+  _globals['_WATCHAUDITENTRIESRESPONSE']._serialized_end=1430
+  _globals['_GETAUDITHEADREQUEST']._serialized_start=1432
+  _globals['_GETAUDITHEADREQUEST']._serialized_end=1453
+  _globals['_GETAUDITHEADRESPONSE']._serialized_start=1455
+  _globals['_GETAUDITHEADRESPONSE']._serialized_end=1527
+  _globals['_AUDITSERVICE']._serialized_start=1632
+  _globals['_AUDITSERVICE']._serialized_end=1936
 # @@protoc_insertion_point(module_scope)

@@ -151,6 +151,7 @@ class AuditedCall(_message.Message):
     OUTCOME_FIELD_NUMBER: _builtins.int
     REVISION_FIELD_NUMBER: _builtins.int
     REFUSAL_FIELD_NUMBER: _builtins.int
+    TRACEPARENT_FIELD_NUMBER: _builtins.int
     method: _builtins.str
     """Name of the RPC, for example "PauseRelease"."""
     resource: _builtins.str
@@ -173,6 +174,10 @@ class AuditedCall(_message.Message):
     """The commit that did it; zero if it was refused, or nothing had to change."""
     refusal: _builtins.str
     """If it was refused: the reason, as ErrorInfo has it."""
+    traceparent: _builtins.str
+    """(OUTPUT_ONLY) The trace that the call belongs to, as a traceparent of W3C
+    Trace Context; empty if it came with none.
+    """
     @_builtins.property
     def groups(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Groups of the principal."""
@@ -197,10 +202,11 @@ class AuditedCall(_message.Message):
         outcome: Global___AuditOutcome.ValueType = ...,
         revision: _builtins.int = ...,
         refusal: _builtins.str = ...,
+        traceparent: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["asked", b"asked", "authenticated", b"authenticated", "groups", b"groups", "method", b"method", "outcome", b"outcome", "peer", b"peer", "principal", b"principal", "reason", b"reason", "refusal", b"refusal", "request_id", b"request_id", "resource", b"resource", "revision", b"revision", "vouched", b"vouched"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["asked", b"asked", "authenticated", b"authenticated", "groups", b"groups", "method", b"method", "outcome", b"outcome", "peer", b"peer", "principal", b"principal", "reason", b"reason", "refusal", b"refusal", "request_id", b"request_id", "resource", b"resource", "revision", b"revision", "traceparent", b"traceparent", "vouched", b"vouched"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
