@@ -260,6 +260,7 @@ from .release_service_pb2 import (
     WatchReleasesRequest,
     WatchReleasesResponse,
 )
+from .store_service_pb2 import ExportEnd, ExportStoreRequest, ExportStoreResponse, StoreSnapshot
 from .targeting_pb2 import (
     CONDITION_OPERATOR_CONTAINS,
     CONDITION_OPERATOR_ENDS_WITH,
@@ -391,6 +392,9 @@ __all__ = [
     "EvaluateFlagRequest",
     "EvaluateFlagResponse",
     "EvaluationReason",
+    "ExportEnd",
+    "ExportStoreRequest",
+    "ExportStoreResponse",
     "Flag",
     "FullRolloutRequest",
     "FullRolloutResponse",
@@ -520,6 +524,7 @@ __all__ = [
     "SinkState",
     "SkipPhaseRequest",
     "SkipPhaseResponse",
+    "StoreSnapshot",
     "SuppressedRefusals",
     "TargetingRule",
     "TriggerReleaseRequest",

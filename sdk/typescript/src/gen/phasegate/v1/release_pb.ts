@@ -480,7 +480,8 @@ export type ReleaseEvent = Message<"phasegate.v1.ReleaseEvent"> & {
    * a review, those that a quota names, comma-separated; bakeRemaining, such as
    * "300s", of BAKE_ADJUSTED; endReason, without its prefix; pipeline, its
    * name, of TRIGGERED. Of what a timer did: scheduledFor (RFC 3339) and lateMs.
-   * Of a hold because a timer was found too late: overdueMs.
+   * Of a hold because a timer was found too late: overdueMs. Of what a call did
+   * that belongs to a trace: traceparent (W3C Trace Context).
    *
    * @generated from field: map<string, string> details = 11;
    */
