@@ -91,7 +91,7 @@ impl GrpcWeb {
         if let Err(why) = self.judge(&request) {
             return Ok((StatusCode::FORBIDDEN, why).into_response().map(Body::new));
         }
-        let call = service_fn(|request| call(request));
+        let call = service_fn(call);
         self.cors.layer(GrpcWebLayer::new().layer(call)).oneshot(request).await
     }
 
