@@ -244,7 +244,7 @@ async fn a_watch_with_a_token_s_file_comes_back_with_what_is_in_it_twice_in_a_ro
     let mut watch = client.watch_release("releases/r");
     let first = timeout(PATIENCE, watch.next()).await.unwrap().unwrap();
     assert_eq!(word(first.unwrap()), "snapshot 3");
-    std::fs::write(file.path(), "the second").unwrap();
+    std::fs::write(file.path(), "second").unwrap();
     let lost = "interrupted Unauthenticated";
     let expected = [
         lost,
@@ -261,7 +261,7 @@ async fn a_watch_with_a_token_s_file_comes_back_with_what_is_in_it_twice_in_a_ro
     ];
     assert_eq!(told(watch, usize::MAX, word).await, expected);
     let sent: Vec<_> = server.calls().into_iter().filter_map(|call| call.authorization).collect();
-    let second = || "Bearer the second".to_owned();
+    let second = || "Bearer second".to_owned();
     assert_eq!(sent, ["Bearer first".to_owned(), second(), second(), second(), second()]);
 }
 

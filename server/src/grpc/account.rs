@@ -140,8 +140,8 @@ fn pipeline_revision(done: &Done, id: &PipelineId) -> Option<Revision> {
     done.state.pipeline(id).map(|pipeline| pipeline.revision)
 }
 
-/// The span of a call of gRPC, by the conventions of OpenTelemetry for RPC, with room for what
-/// [`Account`] finds out. It is exported, and stands in no log.
+/// The span of a call of gRPC, by the conventions of OpenTelemetry for RPC, with room for what is found
+/// out on the way. It is exported, and stands in no log.
 pub fn span(method: &'static str) -> Span {
     tracing::info_span!(
         target: crate::telemetry::otlp::SPANS,
