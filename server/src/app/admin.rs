@@ -5,7 +5,7 @@
 //! requests have limits, as at the front.
 
 use super::{incoming::Peer, observe::Observer};
-use crate::telemetry::text;
+use crate::{telemetry::text, web::asked_name};
 use axum::{
     Router,
     extract::State,
@@ -140,15 +140,9 @@ impl Service<Request<Body>> for Admin {
 
 /// Whether a request names its host by an address, or as `localhost`.
 fn is_address<B>(request: &Request<B>) -> bool {
-    // HTTP/2 has the host in the address.
-    let host = request.uri().authority().map(|authority| authority.as_str());
-    let host = host.or_else(|| request.headers().get(header::HOST)?.to_str().ok());
-    let Some(host) = host else { return false };
-    let name = match host.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
-        Some((name, _)) => name,
-        None => host.split_once(':').map_or(host, |(name, _)| name),
-    };
-    name.eq_ignore_ascii_case("localhost") || name.parse::<IpAddr>().is_ok()
+    asked_name(request.uri(), request.headers()).is_some_and(|name| {
+        name.eq_ignore_ascii_case("localhost") || name.parse::<IpAddr>().is_ok()
+    })
 }
 
 #[cfg(test)]

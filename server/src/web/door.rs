@@ -167,10 +167,22 @@ fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     headers.get(name)?.to_str().ok()
 }
 
-/// The host that a request was sent to; HTTP/2 has it in the address.
+/// The host that a request was sent to, perhaps with a port; HTTP/2 has it in the address.
 fn host<'a>(address: &'a Uri, headers: &'a HeaderMap) -> Option<&'a str> {
     let host = address.authority().map(|authority| authority.as_str());
     host.or_else(|| text(headers, header::HOST.as_str()))
+}
+
+/// The name, or the bare address, that a request was sent to.
+pub(crate) fn asked_name<'a>(address: &'a Uri, headers: &'a HeaderMap) -> Option<&'a str> {
+    host(address, headers).map(without_port)
+}
+
+fn without_port(host: &str) -> &str {
+    match host.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        Some((v6, _)) => v6,
+        None => host.split_once(':').map_or(host, |(name, _)| name),
+    }
 }
 
 /// The names that a browser may ask by: those of loopback, those that were named, and those that issuers
@@ -196,10 +208,7 @@ impl Hosts {
     }
 
     fn contain(&self, host: &str) -> bool {
-        let name = match host.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
-            Some((v6, _)) => v6,
-            None => host.split_once(':').map_or(host, |(name, _)| name),
-        };
+        let name = without_port(host);
         let is_back = |url: &String| {
             let back = url.parse::<Uri>().ok();
             back.is_some_and(|url| url.host().is_some_and(|ours| ours.eq_ignore_ascii_case(name)))

@@ -58,7 +58,7 @@ use axum::{
     response::Redirect,
     routing::{get, post},
 };
-pub(crate) use door::Hosts;
+pub(crate) use door::{Hosts, asked_name};
 use http::HeaderMap;
 use login::Jar;
 use session::{Session, Sessions};
