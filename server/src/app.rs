@@ -265,8 +265,9 @@ impl App {
         });
         tokio::spawn(journal::follow(driver.handle().clone()));
         api.open(driver.handle().clone(), watches.clone());
-        health.serving().await;
+        // Before health, whose watchers may ask here next.
         stage.send_replace(Stage::Serving);
+        health.serving().await;
         tracing::info!(store_id = %driver.handle().store_id(), "serving");
         if let Some(tell) = self.tell_serving {
             // Whoever asked may not care any more.

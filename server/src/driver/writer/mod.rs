@@ -227,6 +227,8 @@ impl Writer {
             reminders.track(release, &mut Vec::new());
         }
         let metrics = Arc::clone(&config.metrics);
+        // As the writer takes it, until it has looked, and where nobody can tell.
+        metrics.store_writable.set(1);
         let beside = Beside { audit: image.audit, outbox: rows.snapshot(), metrics };
         let sets = Sets::load(&state, config.flag_sets.bytes_max);
         let publisher = Publisher::new(
