@@ -280,9 +280,9 @@ fn from_transport(status: &Status) -> Error {
         Some(source) if sources(source).any(|error| error.is::<TimeoutExpired>()) => {
             Code::DeadlineExceeded
         }
-        // And so it calls the end of a connection that a call was about to take, as when a server stops. One
-        // that the server sends has no source.
-        Some(_) if status.code() == Code::Cancelled => Code::Unavailable,
+        // And so it calls the end of a connection that a call was about to take, as when a server stops; one
+        // that is reset it does not know at all. What the server sends has no source.
+        Some(_) if matches!(status.code(), Code::Cancelled | Code::Unknown) => Code::Unavailable,
         Some(_) | None => status.code(),
     };
     let message = match source {
@@ -349,13 +349,14 @@ mod tests {
 
     #[test]
     fn a_call_whose_connection_ends_under_it_may_be_made_again() {
-        let mut status = Status::cancelled("operation was canceled");
-        let refused: Error = status.clone().into();
+        let refused: Error = Status::cancelled("operation was canceled").into();
         assert!(refused.code == Code::Cancelled && !refused.is_passing(), "the server said so");
-        status.set_source(std::sync::Arc::new(std::io::Error::other("connection closed")));
-        let cut: Error = status.into();
-        assert!(cut.code == Code::Unavailable && cut.is_passing() && cut.is_unreachable());
-        assert_eq!(cut.message, "connection closed");
+        for mut status in [Status::cancelled("operation was canceled"), Status::unknown("reset")] {
+            status.set_source(std::sync::Arc::new(std::io::Error::other("connection closed")));
+            let cut: Error = status.into();
+            assert!(cut.code == Code::Unavailable && cut.is_passing() && cut.is_unreachable());
+            assert_eq!(cut.message, "connection closed");
+        }
     }
 
     #[test]
