@@ -132,6 +132,7 @@ fn write_records<T: Tree>(
         (revision >= verified.oldest).then_some(Line::Change(line))
     })?;
     to.kind(tree, Kind::Request, |_, value| Some(Line::Request(value)))?;
+    to.requests(tree)?;
     to.kind(tree, Kind::Audit, |_, entry: StoredAudit| Some(Line::Audit(entry.json)))?;
     to.kind(tree, Kind::Outbox, |key, row| {
         let Key::Outbox(sink, sequence) = key else { return None };
@@ -162,11 +163,29 @@ impl Lines<'_> {
         for entry in parts::scan(tree, kind.all(), Direction::Up) {
             let (key, value) = entry?.map_err(StoreError::from)?;
             let value = decode(&key, value.as_ref()).map_err(StoreError::from)?;
-            let Some(line) = line(key, value) else { continue };
-            let written = self.writer.record(&mut self.buffer, &line, self.report);
-            written.and_then(|()| self.out.write_all(&self.buffer)).map_err(Error::Write)?;
-            self.buffer.clear();
+            if let Some(line) = line(key, value) {
+                self.line(&line)?;
+            }
         }
+        Ok(())
+    }
+
+    /// Those that stand under their times. A time without one is of a request that stands by itself.
+    fn requests<T: Tree>(&mut self, tree: &T) -> Result<(), Error> {
+        for entry in parts::scan(tree, Kind::RequestAt.all(), Direction::Up) {
+            let (key, value) = entry?.map_err(StoreError::from)?;
+            if !value.as_ref().is_empty() {
+                let request = decode(&key, value.as_ref()).map_err(StoreError::from)?;
+                self.line(&Line::Request(request))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn line(&mut self, line: &Line<'_>) -> Result<(), Error> {
+        let written = self.writer.record(&mut self.buffer, line, self.report);
+        written.and_then(|()| self.out.write_all(&self.buffer)).map_err(Error::Write)?;
+        self.buffer.clear();
         Ok(())
     }
 
@@ -309,7 +328,7 @@ fn read_records<T: Tree>(
             Line::Change(ChangeLine { release, change }) => {
                 put_change(&mut batch, &release, &change);
             }
-            Line::Request(request) => put_request(&mut batch, &store.tree, &request)?,
+            Line::Request(request) => put_request(&mut batch, &request),
             Line::Audit(json) => {
                 let entry = AuditEntry::read(json).map_err(|error| lines.problem(error))?;
                 check::follows_in_chain(&entry, audit).map_err(|error| lines.problem(error))?;

@@ -458,18 +458,31 @@ fn read_requests<T: Tree>(
         requests.insert((record.time, digest), (request, record));
         Ok(())
     })?;
-    let mut indexed = 0;
-    for entry in tree.scan(Kind::RequestAt.all(), Direction::Up) {
-        match Key::parse(entry?.0.as_ref()) {
-            Ok((Key::RequestAt(time, digest), 0)) if requests.contains_key(&(time, digest)) => {
+    // So far those of before version 3. Of those there is nothing under their times.
+    let (apart, mut indexed) = (requests.len(), 0);
+    for entry in parts::scan(tree, Kind::RequestAt.all(), Direction::Up) {
+        let read = entry?.and_then(|(key, value)| {
+            let value = value.as_ref();
+            let request = (!value.is_empty()).then(|| decode::<StoredRequest<'_>>(&key, value));
+            Ok((key, request.transpose()?))
+        });
+        match read {
+            Ok((key, Some(request))) => {
+                let at = (request.record.time, digest(&request.key));
+                if key != Key::RequestAt(at.0, at.1) {
+                    notes.at(&key, "its time or its digest is not that of the request")?;
+                }
+                requests.insert(at, (request.key.into_owned(), request.record.into_owned()));
+            }
+            Ok((Key::RequestAt(time, digest), None)) if requests.contains_key(&(time, digest)) => {
                 indexed += 1;
             }
-            Ok((key, _)) => notes.at(&key, "there is no such request")?,
+            Ok((key, None)) => notes.at(&key, "there is no such request")?,
             Err(unreadable) => notes.note(unreadable.into())?,
         }
     }
-    if indexed != requests.len() {
-        let missing = requests.len() - indexed;
+    if indexed != apart {
+        let missing = apart - indexed;
         let problem = format!("{missing} requests are missing from the index of times");
         notes.note(Finding { key: "request-at/".into(), problem })?;
     }

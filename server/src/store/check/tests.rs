@@ -1,7 +1,7 @@
 //! What must be noticed, shown on stores that were tampered with.
 
 use crate::store::{
-    Error, Store, StoreId, Writes,
+    Compaction, Error, Record, Store, StoreId, Writes,
     audit::{Act, AuditEntry, AuditHead, Suppressed},
     memory::{self, Disk},
     outbox::Reminder,
@@ -12,6 +12,7 @@ use phasegate_engine::{
     event::Happened,
     id::{FlagId, PipelineId, Revision},
     release::{GuardProgress, PhaseIndex, Progress, Proposal, Stage, Wait},
+    time::Span,
 };
 use std::collections::BTreeMap;
 use uuid::Uuid;
@@ -216,7 +217,7 @@ fn a_reminder_of_a_release_that_is_not_there_is_noticed() {
 }
 
 #[test]
-fn a_store_of_the_first_format_is_of_the_second_from_its_first_entry_on() {
+fn a_store_of_an_earlier_format_is_of_a_later_one_from_the_first_on_that_it_would_not_know() {
     let disk = Disk::new();
     let format = |disk: &Disk| {
         let mut found = 0;
@@ -229,15 +230,19 @@ fn a_store_of_the_first_format_is_of_the_second_from_its_first_entry_on() {
     disk.tamper(|map| {
         map.insert(Key::Format.bytes(), encode(&Format { format: 1, store_id: STORE }));
     });
-    let history = history();
+    let (first, second) = (history().records, history().records.split_off(5));
+    let without = |record: &Record| Record { request: None, ..record.clone() };
+    let without: Vec<Record> = first[..5].iter().map(without).collect();
     // The batch that tampering tore is not the last one any more after this.
-    memory::open(&disk, STORE).unwrap().commit(Writes::of(&history.records)).unwrap();
+    memory::open(&disk, STORE).unwrap().commit(Writes::of(&without)).unwrap();
     assert_eq!(format(&disk), 1);
     let act = Act::Imported { from: STORE, revision: revision(1) };
     let entry = AuditEntry::after(AuditHead::EMPTY, START, STORE, act);
     let writes = Writes { audit: std::slice::from_ref(&entry), ..Writes::default() };
     memory::open(&disk, STORE).unwrap().commit(writes).unwrap();
     assert_eq!(format(&disk), 2);
+    memory::open(&disk, STORE).unwrap().commit(Writes::of(&second)).unwrap();
+    assert_eq!(format(&disk), 3);
     let mut store = memory::open(&disk, STORE).unwrap();
     assert_eq!(store.load().unwrap().audit, entry.head());
     assert_eq!(store.verify().unwrap().findings, []);
@@ -249,11 +254,58 @@ fn a_store_of_another_format_is_not_read() {
     memory::open(&disk, STORE).unwrap();
     disk.tamper(|map| {
         let format = map.get_mut(&Key::Format.bytes()).unwrap();
-        let two = format.iter().position(|byte| *byte == 2).unwrap();
-        format[two] = 3;
+        let three = format.iter().position(|byte| *byte == 3).unwrap();
+        format[three] = 4;
     });
     let opened = memory::open(&disk, STORE);
-    assert!(matches!(opened, Err(Error::Format { found: 3, ours: 2 })));
+    assert!(matches!(opened, Err(Error::Format { found: 4, ours: 3 })));
+}
+
+/// Writes requests as version 2 had them: under their digests, and nothing under their times.
+fn as_in_version_2(map: &mut Map) {
+    let at: Vec<Vec<u8>> =
+        map.keys().filter(|key| key.starts_with(b"request-at/")).cloned().collect();
+    assert!(!at.is_empty());
+    for bytes in at {
+        let (Key::RequestAt(_, digest), 0) = Key::parse(&bytes).unwrap() else { unreachable!() };
+        let value = std::mem::take(map.get_mut(&bytes).unwrap());
+        map.insert(Key::Request(digest).bytes(), value);
+    }
+}
+
+/// A store with requests as version 2 had them. Its last batch is one that has none.
+fn of_version_2() -> Disk {
+    let disk = Disk::new();
+    let mut store = memory::open(&disk, STORE).unwrap();
+    let mut records = history().records;
+    let last = records.pop().unwrap();
+    store.commit(Writes::of(&records)).unwrap();
+    store.commit(Writes::of(&[Record { request: None, ..last }])).unwrap();
+    drop(store);
+    disk.tamper(as_in_version_2);
+    disk
+}
+
+#[test]
+fn requests_of_version_2_are_read_and_forgotten_like_others() {
+    let disk = of_version_2();
+    let mut store = memory::open(&disk, STORE).unwrap();
+    let mut requests = history().requests();
+    requests.pop();
+    let mut read = store.load().unwrap().requests;
+    read.sort_by(|(a, _), (b, _)| a.cmp(b));
+    requests.sort_by(|(a, _), (b, _)| a.cmp(b));
+    assert_eq!(read, requests);
+    let verified = store.verify().unwrap();
+    assert_eq!(verified.findings, []);
+    assert_eq!(verified.counts.requests, requests.len());
+    let later = START + Span::from_secs(1_000_000);
+    let limits = Compaction { changes_before: START, requests_before: later, most: 1000 };
+    assert_eq!(store.compact(&limits).unwrap().requests.len(), requests.len());
+    drop(store);
+    let mut left = 0;
+    disk.tamper(|map| left = map.keys().filter(|key| key.starts_with(b"request")).count());
+    assert_eq!(left, 0);
 }
 
 #[test]
@@ -394,11 +446,30 @@ fn an_index_of_requests_that_does_not_fit_is_noticed() {
             map.remove(&key).unwrap();
         }
     };
-    check(
-        first(b"request-at/"),
-        ByLoad,
-        "request-at/: 1 requests are missing from the index of times",
-    );
+    let disk = of_version_2();
+    disk.tamper(first(b"request-at/"));
+    let error = memory::open(&disk, STORE).unwrap().load().unwrap_err();
+    let missing = "request-at/: 1 requests are missing from the index of times";
+    assert!(error.to_string().contains(missing), "{error}");
+    let disk = of_version_2();
+    disk.tamper(first(b"request/"));
+    let error = memory::open(&disk, STORE).unwrap().load().unwrap_err();
+    assert!(error.to_string().contains("there is no such request"), "{error}");
+}
+
+#[test]
+fn a_request_under_another_time_is_noticed() {
+    let disk = of_version_2();
+    disk.tamper(|map| {
+        let key = map.keys().find(|key| key.starts_with(b"request-at/")).unwrap().clone();
+        let (Key::RequestAt(time, digest), 0) = Key::parse(&key).unwrap() else { unreachable!() };
+        let value = map.remove(&Key::Request(digest).bytes()).unwrap();
+        map.remove(&key);
+        map.insert(Key::RequestAt(time + Span::from_secs(1), digest).bytes(), value);
+    });
+    let error = memory::open(&disk, STORE).unwrap().load().unwrap_err();
+    let problem = "its time or its digest is not that of the request";
+    assert!(error.to_string().contains(problem), "{error}");
 }
 
 #[test]

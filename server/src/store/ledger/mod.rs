@@ -205,7 +205,7 @@ impl<T: Tree> Ledger<T> {
                 key: std::borrow::Cow::Borrowed(key),
                 record: std::borrow::Cow::Borrowed(done),
             };
-            put_request(batch, tree, &stored)?;
+            put_request(batch, &stored);
         }
         Ok(())
     }
@@ -344,16 +344,21 @@ impl<T: Tree> Ledger<T> {
         let mut batch = Batch::default();
         let mut forgotten = ForgottenRequests { keys: Vec::new(), more: false };
         let range = key::requests_before(limits.requests_before);
-        for (seen, entry) in self.tree.scan(range, Direction::Up).enumerate() {
-            let (bytes, _) = entry?;
-            let (Key::RequestAt(time, digest), 0) = Key::parse(bytes.as_ref())? else {
-                return Err(Error::Damaged("the time index of requests holds another key".into()));
+        for (seen, entry) in parts::scan(&self.tree, range, Direction::Up).enumerate() {
+            let (at, value) = entry??;
+            let Key::RequestAt(time, digest) = at else {
+                return Err(Unreadable::at(&at, "stands in the middle of the requests").into());
             };
             if seen == limits.most {
                 forgotten.more = true;
                 break;
             }
-            batch.delete(bytes.as_ref().to_vec());
+            parts::delete(&mut batch, &self.tree, &at)?;
+            if !value.as_ref().is_empty() {
+                let request: StoredRequest<'_> = decode(&at, value.as_ref())?;
+                forgotten.keys.push(request.key.into_owned());
+                continue;
+            }
             let key = Key::Request(digest);
             let request: Option<StoredRequest<'_>> = stored(&self.tree, &key)?;
             if let Some(request) = request.filter(|request| request.record.time == time) {
@@ -380,9 +385,15 @@ struct ForgottenRequests {
 }
 
 impl Writes<'_> {
-    /// Whether a store that knows only the first format would pass over what this brings.
-    fn needs_format_2(&self) -> bool {
-        !(self.audit.is_empty() && self.outbox.is_empty() && self.reminders.is_empty())
+    /// The oldest format that describes what this brings.
+    fn needed_format(&self) -> u32 {
+        if self.records.iter().any(|record| record.request.is_some()) {
+            3
+        } else if self.audit.is_empty() && self.outbox.is_empty() && self.reminders.is_empty() {
+            1
+        } else {
+            2
+        }
     }
 }
 
@@ -412,15 +423,13 @@ impl<T: Tree> Store for Ledger<T> {
         if batch.is_empty() {
             return Ok(());
         }
-        let grows = self.format < FORMAT && writes.needs_format_2();
-        if grows {
-            let format = Format { format: FORMAT, store_id: self.store_id };
-            parts::replace(&mut batch, &self.tree, &Key::Format, encode(&format))?;
+        let format = self.format.max(writes.needed_format());
+        if format > self.format {
+            let stored = Format { format, store_id: self.store_id };
+            parts::replace(&mut batch, &self.tree, &Key::Format, encode(&stored))?;
         }
         self.write_with_audit(batch, revision, time, audit)?;
-        if grows {
-            self.format = FORMAT;
-        }
+        self.format = format;
         Ok(())
     }
 
@@ -600,16 +609,10 @@ pub(super) fn put_audit(batch: &mut Batch, entry: &AuditEntry) {
     parts::insert(batch, &Key::Audit(entry.sequence), encode(&StoredAudit::from(entry)));
 }
 
-/// Writes a request and its index.
-pub(super) fn put_request<T: Tree>(
-    batch: &mut Batch,
-    tree: &T,
-    request: &StoredRequest<'_>,
-) -> Result<(), Error> {
-    let digest = digest(&request.key);
-    parts::replace(batch, tree, &Key::Request(digest), encode(request))?;
-    batch.put(Key::RequestAt(request.record.time, digest).bytes(), Vec::new());
-    Ok(())
+/// Writes a request, under its time: requests are read all at once, and removed from the oldest on.
+pub(super) fn put_request(batch: &mut Batch, request: &StoredRequest<'_>) {
+    let key = Key::RequestAt(request.record.time, digest(&request.key));
+    parts::insert(batch, &key, encode(request));
 }
 
 #[cfg(test)]

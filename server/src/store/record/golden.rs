@@ -97,6 +97,8 @@ fn stored_bytes_are_those_of_the_golden_file() {
     }
     let request = digest(&requests()[0].key);
     golden.bytes("request-at/", &Key::RequestAt(time(3), request).bytes());
+    let request = &requests()[0];
+    golden.add(&Key::RequestAt(request.record.time, digest(&request.key)), request);
     golden.add(&Key::Audit(5), &StoredAudit::from(&audit_entry()));
     for row in rows() {
         golden.add(&Key::Outbox(SinkId::parse("on-call").unwrap(), 3), &row);

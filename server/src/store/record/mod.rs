@@ -23,11 +23,11 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use sha2::{Digest, Sha256};
 use std::{borrow::Cow, sync::Arc};
 
-/// Version of all that is described here. A store of version 1 holds no audit chain and no outbox;
-/// it is one of version 2 from the first batch on that brings such a thing. A server that knows only
-/// version 1 must not open it then: it would go on without the chain, and its exports would leave out
-/// both.
-pub(super) const FORMAT: u32 = 2;
+/// Version of all that is described here. A store of version 1 holds no audit chain and no outbox, and
+/// one of version 2 its requests under [`Key::Request`] instead of [`Key::RequestAt`]. It is one of the
+/// later version from the first batch on that brings such a thing. A server that knows only the earlier
+/// one must not open it then: it would go on without what it does not know of.
+pub(super) const FORMAT: u32 = 3;
 /// The oldest version that is read.
 pub(super) const FORMAT_OLDEST: u32 = 1;
 
@@ -163,7 +163,7 @@ impl ChangeRecord<'_> {
 /// What is said of a release whose parts do not fit.
 pub(super) const NOT_WHOLE: &str = "speaks of a phase or a guard that its pipeline has not";
 
-/// Under [`Key::Request`].
+/// Under [`Key::RequestAt`]; up to version 2 under [`Key::Request`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct StoredRequest<'a> {
     /// What makes it the same as another.
