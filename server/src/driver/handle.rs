@@ -299,6 +299,10 @@ impl Log for Handle {
         self.head()
     }
 
+    fn moves(&self, release: &ReleaseId) -> watch::Receiver<Revision> {
+        self.published.followed.follow(release)
+    }
+
     fn oldest(&self) -> Revision {
         self.oldest()
     }

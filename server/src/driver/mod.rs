@@ -17,6 +17,7 @@
 mod alarms;
 mod config;
 mod export;
+mod followed;
 mod handle;
 mod inbox;
 mod message;

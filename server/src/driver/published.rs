@@ -1,6 +1,6 @@
 //! What the writer has published: durable, and read by everyone without asking the writer.
 
-use super::{outbox::Outbox, ring::Ring};
+use super::{followed::Followed, outbox::Outbox, ring::Ring};
 use crate::{
     clock::Clock,
     store::{LogQuery, Order, StoreId, audit::AuditHead},
@@ -24,6 +24,7 @@ pub(super) struct Published {
     pub(super) head: watch::Receiver<Revision>,
     pub(super) audit: watch::Receiver<AuditHead>,
     pub(super) outbox: watch::Receiver<Outbox>,
+    pub(super) followed: Followed,
     state: ArcSwap<State>,
     ring: RwLock<Ring>,
     oldest: AtomicU64,
@@ -72,6 +73,12 @@ impl Published {
     }
 }
 
+impl Drop for Publisher {
+    fn drop(&mut self) {
+        self.published.followed.end();
+    }
+}
+
 impl Publisher {
     pub(super) fn new(
         store_id: StoreId,
@@ -91,6 +98,7 @@ impl Publisher {
             head,
             audit,
             outbox,
+            followed: Followed::default(),
             ring: RwLock::new(Ring::new(state.revision(), log_bytes_max)),
             state: ArcSwap::from_pointee(state),
             oldest: AtomicU64::new(oldest.get()),
@@ -103,11 +111,15 @@ impl Publisher {
         &self.published
     }
 
-    /// Shows what became durable. The head comes last: whoever sees it finds the rest.
-    pub(super) fn publish(&self, state: &State, entries: Vec<Arc<Entry>>) {
-        self.ring_mut(|ring| ring.push(entries));
+    /// Shows what became durable. The head comes last but for who is woken by it: whoever sees it finds the
+    /// rest.
+    pub(super) fn publish(&self, state: &State, entries: &[Arc<Entry>]) {
+        self.ring_mut(|ring| ring.push(entries.iter().map(Arc::clone)));
         self.published.state.store(Arc::new(state.clone()));
         self.head.send_replace(state.revision());
+        for entry in entries {
+            self.published.followed.raise(entry.change.release.id(), entry.change.revision);
+        }
     }
 
     /// Shows how far the audit chain has got.

@@ -17,7 +17,7 @@ use phasegate_api::{
 use phasegate_engine::{id::Revision, release::Release, time::Timestamp};
 use prost::{
     Message,
-    encoding::{WireType, decode_varint, encode_key, encode_varint},
+    encoding::{self, WireType, decode_varint, encode_key, encode_varint},
 };
 use std::{marker::PhantomData, sync::Arc};
 use tonic::{
@@ -25,6 +25,7 @@ use tonic::{
     codec::{BufferSettings, Codec, EncodeBuf, Encoder},
 };
 use tonic_prost::ProstCodec;
+use uuid::fmt::Hyphenated;
 
 /// A message to be sent.
 pub(super) trait Frame: Send + 'static {
@@ -45,6 +46,21 @@ pub(super) struct Stamp {
     pub store_id: StoreId,
     /// The server's clock.
     pub now: Timestamp,
+}
+
+impl Stamp {
+    /// The head of a message of either kind, whose fields have the same numbers.
+    fn write(&self, revision: Revision, buf: &mut impl BufMut) {
+        if revision > Revision::ZERO {
+            encoding::int64::encode(field::REVISION, &convert::revision_to_wire(revision), buf);
+        }
+        let mut text = [0; Hyphenated::LENGTH];
+        let text = self.store_id.0.hyphenated().encode_lower(&mut text);
+        encode_key(field::STORE_ID, WireType::LengthDelimited, buf);
+        encode_varint(text.len() as u64, buf);
+        buf.put_slice(text.as_bytes());
+        encoding::message::encode(field::SERVER_TIME, &convert::timestamp_to_wire(self.now), buf);
+    }
 }
 
 /// A message of WatchRelease.
@@ -88,7 +104,7 @@ impl Frame for ReleaseFrame {
     fn write(&self, buf: &mut impl BufMut) {
         match &self.item {
             ReleaseItem::Change(entry) => {
-                self.head(entry.change.revision).encode_raw(buf);
+                self.stamp.write(entry.change.revision, buf);
                 buf.put_slice(shared(entry));
             }
             ReleaseItem::Snapshot { .. } | ReleaseItem::Bookmark(_) => {
@@ -149,7 +165,7 @@ impl Frame for ReleasesFrame {
     fn write(&self, buf: &mut impl BufMut) {
         match &self.item {
             ReleasesItem::Changes { revision, changes } => {
-                self.head(*revision).encode_raw(buf);
+                self.stamp.write(*revision, buf);
                 for (entry, fate) in changes {
                     write_change(entry, *fate, buf);
                 }
@@ -177,6 +193,10 @@ mod field {
     }
     /// `WatchReleasesResponse`.
     pub(super) const CHANGES: u32 = 6;
+    /// Of both.
+    pub(super) const REVISION: u32 = 1;
+    pub(super) const STORE_ID: u32 = 2;
+    pub(super) const SERVER_TIME: u32 = 3;
 }
 
 /// The fields `release` and `events` of `WatchReleaseResponse`, encoded once.
@@ -204,7 +224,7 @@ fn write_change(entry: &Entry, fate: Fate, buf: &mut impl BufMut) {
     encode_varint((shared.len() + removed) as u64, buf);
     renumber(shared, buf);
     if removed > 0 {
-        prost::encoding::bool::encode(field::change::REMOVED, &true, buf);
+        encoding::bool::encode(field::change::REMOVED, &true, buf);
     }
 }
 

@@ -3,10 +3,10 @@
 use super::{Config, jitter::Jitter};
 use crate::driver::LogError;
 use phasegate_engine::id::Revision;
-use std::{sync::Arc, time::Duration};
+use std::{pin::Pin, sync::Arc, time::Duration};
 use tokio::{
     sync::watch,
-    time::{Instant, sleep_until},
+    time::{Instant, Sleep, sleep_until},
 };
 
 /// Why a stream ended. After each of these a client resumes where it was.
@@ -78,9 +78,14 @@ pub(super) struct Life {
     config: Arc<Config>,
     jitter: Arc<Jitter>,
     head: watch::Receiver<Revision>,
-    // The sender, because a receiver of one that is gone never waits.
-    drain: Arc<watch::Sender<Drain>>,
+    /// Moves when the head does for something that concerns the stream; what does not wakes nobody.
+    moves: watch::Receiver<Revision>,
+    // With the sender beside it: a receiver of one that is gone never waits.
+    drain: (Arc<watch::Sender<Drain>>, watch::Receiver<Drain>),
     draining: Drain,
+    /// Goes off when there may be something to do, or earlier: it is set anew only when it has gone off,
+    /// for that costs as much as an event.
+    timer: Pin<Box<Sleep>>,
     dies: Instant,
     dies_of: WatchEnd,
     beat: Instant,
@@ -93,6 +98,7 @@ impl Life {
         config: Arc<Config>,
         jitter: Arc<Jitter>,
         head: watch::Receiver<Revision>,
+        moves: watch::Receiver<Revision>,
         drain: Arc<watch::Sender<Drain>>,
         deadline: Option<Duration>,
     ) -> Self {
@@ -105,12 +111,15 @@ impl Life {
             None => (expires, WatchEnd::Expired),
         };
         let beat = now + beat_after(&config, &jitter);
+        let drained = drain.subscribe();
         Self {
             config,
             jitter,
             head,
-            drain,
+            moves,
+            drain: (drain, drained),
             draining: Drain::No,
+            timer: Box::pin(sleep_until(beat.min(dies))),
             dies,
             dies_of,
             beat,
@@ -127,7 +136,7 @@ impl Life {
     /// The end, if it has come.
     pub(super) fn over(&mut self) -> Option<WatchEnd> {
         let now = Instant::now();
-        if self.draining == Drain::No && *self.drain.borrow() == Drain::Yes {
+        if self.draining == Drain::No && *self.drain.0.borrow() == Drain::Yes {
             self.draining = Drain::Yes;
             let ends = now + self.jitter.up_to(self.config.drain_over);
             if ends < self.dies {
@@ -139,7 +148,6 @@ impl Life {
 
     /// Waits until the head is beyond the cursor, or until something else is to be done.
     pub(super) async fn wait(&mut self, cursor: Revision) -> Wake {
-        let mut drain = self.drain.subscribe();
         loop {
             if let Some(end) = self.over() {
                 return Wake::End(end);
@@ -148,16 +156,19 @@ impl Life {
                 return Wake::Beat;
             }
             let until = self.beat.min(self.dies);
+            if self.timer.is_elapsed() || self.timer.deadline() > until {
+                self.timer.as_mut().reset(until);
+            }
             let slept = Instant::now();
             let wake = tokio::select! {
                 biased;
-                moved = self.head.wait_for(|head| *head > cursor) => Some(match moved {
+                moved = self.moves.wait_for(|moved| *moved > cursor) => Some(match moved {
                     Ok(_) => Wake::Moved,
                     // The writer is gone.
                     Err(_) => Wake::End(WatchEnd::Draining),
                 }),
-                _ = drain.changed(), if self.draining == Drain::No => None,
-                () = sleep_until(until) => None,
+                _ = self.drain.1.changed(), if self.draining == Drain::No => None,
+                () = &mut self.timer => None,
             };
             self.was_kept_waiting |= self.is_too_long(slept.elapsed());
             if let Some(wake) = wake {

@@ -57,6 +57,12 @@ pub trait Log: Clone + Send + Sync + 'static {
     /// for.
     fn head(&self) -> watch::Receiver<Revision>;
 
+    /// A level that rises when the head does for a change of this release, and no later; for others it need
+    /// not. It closes when the head does.
+    fn moves(&self, _release: &ReleaseId) -> watch::Receiver<Revision> {
+        self.head()
+    }
+
     /// Oldest revision whose changes are all in the log; zero if nothing was ever removed.
     fn oldest(&self) -> Revision;
 
@@ -155,7 +161,7 @@ impl<L: Log> Watches<L> {
     {
         self.check_not_draining()?;
         // In this order: a commit between the two would be lost otherwise.
-        let head = self.log.head();
+        let (head, moves) = (self.log.head(), self.log.moves(&release));
         let state = self.log.state();
         let found: Option<&Arc<Release>> = state.release(&release);
         let Some(found) = found else { return Err(WatchRefusal::NotFound(release)) };
@@ -165,7 +171,7 @@ impl<L: Log> Watches<L> {
             None => release::Begin::Snapshot(Arc::clone(found), state.revision()),
             Some(after) => release::Begin::After(after, release::Progress::known_at(found, after)),
         };
-        let life = self.life(head, watcher.time_left);
+        let life = self.life(head, moves, watcher.time_left);
         let (log, config) = (self.log.clone(), Arc::clone(&self.config));
         Ok(release::stream(log, config, release, from, life, slot))
     }
@@ -187,7 +193,7 @@ impl<L: Log> Watches<L> {
             None => releases::Begin::InitialSet(state),
             Some(after) => releases::Begin::After(after),
         };
-        let life = self.life(head, watcher.time_left);
+        let life = self.life(head.clone(), head, watcher.time_left);
         let (log, config) = (self.log.clone(), Arc::clone(&self.config));
         Ok(releases::stream(log, config, select, from, life, slot))
     }
@@ -233,9 +239,14 @@ impl<L: Log> Watches<L> {
         Ok(())
     }
 
-    fn life(&self, head: watch::Receiver<Revision>, time_left: Option<Duration>) -> Life {
+    fn life(
+        &self,
+        head: watch::Receiver<Revision>,
+        moves: watch::Receiver<Revision>,
+        time_left: Option<Duration>,
+    ) -> Life {
         let (config, jitter) = (Arc::clone(&self.config), Arc::clone(&self.jitter));
-        Life::new(config, jitter, head, Arc::clone(&self.drain), time_left)
+        Life::new(config, jitter, head, moves, Arc::clone(&self.drain), time_left)
     }
 }
 

@@ -393,7 +393,7 @@ impl Writer {
 
             let changes = records.into_iter().flat_map(|record| record.changes);
             let entries = changes.map(|change| Arc::new(Entry::new(Arc::unwrap_or_clone(change))));
-            self.publisher.publish(&self.state, entries.collect());
+            self.publisher.publish(&self.state, &entries.collect::<Vec<_>>());
         }
         for Answer { reply, result } in answers {
             let _ = reply.send(result);
