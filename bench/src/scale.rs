@@ -1,0 +1,229 @@
+//! Many releases, each with a timer: how long a start takes, what a release costs in memory and on disk,
+//! how late timers are, and how long it takes until very many that come due at once are through.
+
+use crate::{
+    Round,
+    actions::report,
+    in_process::InProcess,
+    load::{self, Pace, Times, histogram},
+    process::Server,
+    reference::store,
+    subject,
+    table::Results,
+};
+use phasegate_api::v1::{self, release_service_client::ReleaseServiceClient};
+use phasegate_engine::time::{Span, Timestamp};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::{Duration, Instant, SystemTime},
+};
+use tokio::task::JoinSet;
+
+/// Of the phase that bakes.
+const BAKE: Span = Span::from_secs(30 * 24 * 3600);
+
+fn now() -> Timestamp {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("it is later");
+    Timestamp::from_millis(i64::try_from(since.as_millis()).expect("for some ages to come"))
+}
+
+/// When a phase was applied that bakes until then.
+fn before(due: Timestamp) -> Timestamp {
+    Timestamp::from_millis(due.as_millis() - BAKE.as_millis())
+}
+
+fn serve(directory: &Path) -> Server {
+    Server::phasegate(["--data".as_ref(), directory.as_os_str()])
+}
+
+fn bytes_of(directory: &Path) -> u64 {
+    let entries = fs::read_dir(directory).expect("it is there").flatten();
+    entries.filter_map(|entry| entry.metadata().ok()).map(|metadata| metadata.len()).sum()
+}
+
+/// A store with so many releases whose timers are due in a month, made once and kept for later rounds.
+fn store_of(round: &Round, releases: usize) -> PathBuf {
+    let directory = round.kept.join(format!("releases-{releases}"));
+    if !directory.exists() {
+        let making = round.kept.join("making");
+        let _ = fs::remove_dir_all(&making);
+        let begun = Instant::now();
+        InProcess::on_disk(&making).fill(releases);
+        println!("  a store of {releases} releases was made in {:.1?}", begun.elapsed());
+        fs::rename(&making, &directory).expect("both are ours");
+    }
+    directory
+}
+
+/// One round: starts, memory and disk with a million releases.
+pub(crate) async fn start(round: &Round, results: &mut Results) {
+    const RELEASES: usize = 1_000_000;
+    let directory = store_of(round, RELEASES);
+    let empty = serve(&round.directory("empty"));
+    let resident_empty = empty.resident();
+    drop(empty);
+
+    // Once, so that both that are compared find the same in the page cache.
+    let floor = store::scan(&directory);
+    let begun = Instant::now();
+    let server = serve(&directory);
+    let clean = begun.elapsed();
+    let resident = server.resident() - resident_empty;
+    results.add("start/clean", clean.as_secs_f64(), floor.as_secs_f64());
+    results.alone("start/clean/seconds", clean.as_secs_f64());
+    results.alone("memory/release", resident as f64 / RELEASES as f64);
+    results.alone("disk/release", bytes_of(&directory) as f64 / RELEASES as f64);
+
+    // Killed while it writes.
+    let workers = subject::actors(&server, 64, round.number * 1000).await;
+    let times = Times { warm_up: Duration::from_millis(500), measured: round.times.measured };
+    let outcome = load::run(&server, workers, Pace::Closed, times).await;
+    report("actions among a million releases", &outcome);
+    server.kill();
+    let begun = Instant::now();
+    let server = serve(&directory);
+    results.alone("start/killed/seconds", begun.elapsed().as_secs_f64());
+    server.stop();
+}
+
+/// One round: how late timers are, with nothing else to do and beside as many actions as go.
+pub(crate) async fn lateness(round: &Round, results: &mut Results) {
+    const TIMERS: usize = 500;
+    const ACTORS: usize = 64;
+    for busy in [false, true] {
+        let directory = round.directory("timers");
+        // One is due every 20 ms, from some seconds on.
+        let first = now() + Span::from_secs(4);
+        let due = |n: usize| Timestamp::from_millis(first.as_millis() + 20 * n as i64);
+        let mut store = InProcess::on_disk_at(&directory, before(first));
+        store.fill_at(TIMERS, |n| before(due(n)));
+        // And some that move meanwhile.
+        store.fill_more(TIMERS, ACTORS);
+        drop(store);
+        let server = serve(&directory);
+        let actors = subject::actors(&server, ACTORS, TIMERS).await;
+        let mut acting = JoinSet::new();
+        if busy {
+            for mut actor in actors {
+                acting.spawn(async move { while load::Worker::call(&mut actor).await.is_ok() {} });
+            }
+        }
+        let mut late = histogram();
+        let mut client = ReleaseServiceClient::new(server.connect().await);
+        let watched = client.watch_releases(v1::WatchReleasesRequest::default()).await;
+        let mut watched = watched.expect("it opens").into_inner();
+        let mut fired = 0;
+        while fired < TIMERS {
+            let message = watched.message().await.expect("it goes on").expect("it goes on");
+            let at = now();
+            for change in message.changes {
+                let release = change.release.expect("a change has its release");
+                let n: usize = release.name["releases/r-".len()..].parse().expect("as it was made");
+                if n < TIMERS && release.current_phase_id == "everyone" {
+                    let late_by = at.since(due(n)).as_millis();
+                    assert!(late_by >= 0, "{} is early by {late_by} ms", release.name);
+                    late.saturating_record((late_by * 1000).max(1).unsigned_abs());
+                    fired += 1;
+                }
+            }
+        }
+        acting.shutdown().await;
+        let ms = |percentile| late.value_at_percentile(percentile) as f64 / 1e3;
+        let state = if busy { "busy" } else { "idle" };
+        println!(
+            "  timers, {state}: late by p50 {} p90 {} p99 {} max {} ms",
+            ms(50.0),
+            ms(90.0),
+            ms(99.0),
+            ms(100.0)
+        );
+        results.alone(&format!("timers/{state}/p99"), ms(99.0));
+        results.alone(&format!("timers/{state}/max"), ms(100.0));
+    }
+}
+
+/// One round: a hundred thousand timers that are due at the same moment.
+pub(crate) async fn storm(round: &Round, results: &mut Results) {
+    const TIMERS: usize = 100_000;
+    let directory = round.directory("storm");
+    // Late enough that the store is made, the server has started, and reads were measured before.
+    let due = now() + Span::from_secs(35);
+    let mut store = InProcess::on_disk_at(
+        &directory,
+        Timestamp::from_millis(due.as_millis() - BAKE.as_millis()),
+    );
+    store.fill(TIMERS);
+    drop(store);
+    let server = serve(&directory);
+    let times = Times { warm_up: Duration::from_secs(1), measured: round.times.measured };
+    let before =
+        load::run(&server, subject::readers(&server, 8).await, Pace::Open(2000.0), times).await;
+    report("reads before the storm", &before);
+    let left = due.since(now()).as_millis();
+    assert!(left > 500, "the storm began before everything was ready: {left} ms left");
+
+    let mut client =
+        ReleaseServiceClient::new(server.connect().await).max_decoding_message_size(16 << 20);
+    let watched = client.watch_releases(v1::WatchReleasesRequest::default()).await;
+    let mut watched = watched.expect("it opens").into_inner();
+    let counting = tokio::spawn(async move {
+        let (mut fired, mut first) = (0, None);
+        while fired < TIMERS {
+            let message = watched.message().await.expect("it goes on").expect("it goes on");
+            let moved = message.changes.iter().filter(|change| {
+                change.release.as_ref().is_some_and(|r| r.current_phase_id == "everyone")
+            });
+            fired += moved.count();
+            if fired > 0 {
+                first.get_or_insert_with(now);
+            }
+        }
+        (first.expect("some have fired"), now())
+    });
+    let reading = {
+        let readers = subject::readers(&server, 8).await;
+        let until = Duration::from_millis(left.unsigned_abs());
+        let times = Times { warm_up: until, measured: Duration::from_millis(2500) };
+        load::run(&server, readers, Pace::Open(2000.0), times).await
+    };
+    let (first, last) = counting.await.expect("it goes well");
+    let took = last.since(due).as_millis() as f64 / 1e3;
+    println!(
+        "  storm: the first after {} ms, the last after {took:.2} s: {:.0}/s",
+        first.since(due).as_millis(),
+        TIMERS as f64 / took
+    );
+    report("reads in the storm", &reading);
+    let bare = store::updates_a_second(&round.directory("sled"), 1024, 500, round.times.measured);
+    results.add("storm/rate", TIMERS as f64 / took, bare);
+    results.alone("storm/seconds", took);
+    results.add("storm/reads/p99", reading.ms(99.0), before.ms(99.0));
+}
+
+/// How cost grows with the number of releases.
+pub(crate) async fn growth(round: &Round, results: &mut Results) {
+    let empty = serve(&round.directory("empty"));
+    let resident_empty = empty.resident();
+    drop(empty);
+    for releases in [1_000, 10_000, 100_000, 1_000_000] {
+        let directory = store_of(round, releases);
+        let begun = Instant::now();
+        let server = serve(&directory);
+        let started = begun.elapsed();
+        let resident = server.resident().saturating_sub(resident_empty);
+        let first = (round.number * 128) % (releases - 100);
+        let workers = subject::actors(&server, 64, first).await;
+        let outcome = load::run(&server, workers, Pace::Closed, round.times).await;
+        report(&format!("actions among {releases} releases"), &outcome);
+        // Those that were left paused go on, for the next round.
+        let id = format!("growth/{releases}");
+        results.alone(&format!("{id}/start"), started.as_secs_f64());
+        results.alone(&format!("{id}/resident"), resident as f64 / 1e6);
+        results.alone(&format!("{id}/disk"), bytes_of(&directory) as f64 / 1e6);
+        results.alone(&format!("{id}/actions"), outcome.per_second());
+        results.alone(&format!("{id}/cpu"), outcome.cpu_us());
+        results.alone(&format!("{id}/p99"), outcome.ms(99.0));
+        server.stop();
+    }
+}
