@@ -125,15 +125,14 @@ pub(crate) fn committer(round: &Round, results: &mut Results) {
     results.add("committer/64", ours, theirs);
 }
 
-/// The writer alone, in batches of 64: commits in a second.
-pub(crate) fn turn(directory: Option<&Path>, time: Duration) -> f64 {
-    const BATCH: usize = 64;
+/// The writer alone, in batches of so many: commits in a second.
+pub(crate) fn turn(directory: Option<&Path>, batch: usize, time: Duration) -> f64 {
     let mut writer = match directory {
         Some(directory) => InProcess::on_disk(directory),
         None => InProcess::in_memory(),
     };
-    writer.fill(BATCH);
-    rate(BATCH, time, || writer.act(BATCH))
+    writer.fill(batch);
+    rate(batch, time, || writer.act(batch))
 }
 
 fn rate(of_a_call: usize, time: Duration, mut call: impl FnMut()) -> f64 {

@@ -11,8 +11,8 @@ use phasegate_engine::{
 use phasegate_server::{
     clock::{Clock, ManualClock, SystemClock},
     driver::{
-        Anything, Config, Handle, Inbox, Message, Mode, Origin, StoreId, Submission, Writer,
-        assemble,
+        Anything, Config, FlagSets, Handle, Inbox, Message, Mode, Origin, StoreId, Submission,
+        Writer, assemble,
     },
     store::{Batch, Direction, Error, Ledger, Store, Tree, memory, sled},
 };
@@ -67,8 +67,9 @@ impl InProcess {
         clock: Arc<dyn Clock>,
         manual: Option<Arc<ManualClock>>,
     ) -> Self {
-        let (writer, inbox, handle) =
-            assemble(store, clock, Config::default()).expect("the store is sound");
+        // More flags than go to an application in one message: a server with so many is told so.
+        let config = Config { flag_sets: FlagSets { bytes_max: None }, ..Config::default() };
+        let (writer, inbox, handle) = assemble(store, clock, config).expect("the store is sound");
         Self { writer, _others: (inbox, handle), manual, calls: 0 }
     }
 

@@ -66,8 +66,11 @@ enum Command {
     },
     /// Puts mixed load on the program for a long time, restarts it, and checks what is left
     Soak(soak::Soak),
-    /// Turns the writer alone, in this process and in batches of 64, for a profiler to look at
+    /// Turns the writer alone, in this process, for a profiler to look at
     Commit {
+        /// Actions in a batch
+        #[arg(long, default_value_t = 64)]
+        batch: usize,
         /// Of the store; without one it is kept in memory
         directory: Option<PathBuf>,
         /// For so long
@@ -123,8 +126,8 @@ fn main() {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime starts");
     match Arguments::parse().command {
         Command::Bare => runtime.block_on(bare::serve()),
-        Command::Commit { directory, seconds } => {
-            let rate = actions::turn(directory.as_deref(), Duration::from_secs(seconds));
+        Command::Commit { batch, directory, seconds } => {
+            let rate = actions::turn(directory.as_deref(), batch, Duration::from_secs(seconds));
             println!("{rate:.0} commits/s");
         }
         Command::Soak(soak) => runtime.block_on(soak::run(soak)),
@@ -150,7 +153,7 @@ fn main() {
 async fn measure(parts: &[Part], rounds: usize, measured: Duration, path: &Path) {
     // On the disk of the results, not on one in memory: what is measured is a disk.
     let beside = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-    let beside = beside.unwrap_or(Path::new("."));
+    let beside = beside.unwrap_or_else(|| Path::new("."));
     fs::create_dir_all(beside).expect("the directory of the results can be made");
     let scratch = tempfile::Builder::new().prefix("bench-").tempdir_in(beside);
     let mut round = Round {

@@ -13,10 +13,12 @@ use crate::{
 };
 use phasegate_api::v1::{self, release_service_client::ReleaseServiceClient};
 use phasegate_engine::time::{Span, Timestamp};
+use phasegate_server::clock::{Clock as _, SystemClock};
 use std::{
+    ffi::OsStr,
     fs,
     path::{Path, PathBuf},
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, Instant},
 };
 use tokio::task::JoinSet;
 
@@ -24,8 +26,7 @@ use tokio::task::JoinSet;
 const BAKE: Span = Span::from_secs(30 * 24 * 3600);
 
 fn now() -> Timestamp {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("it is later");
-    Timestamp::from_millis(i64::try_from(since.as_millis()).expect("for some ages to come"))
+    SystemClock.now()
 }
 
 /// When a phase was applied that bakes until then.
@@ -34,7 +35,8 @@ fn before(due: Timestamp) -> Timestamp {
 }
 
 fn serve(directory: &Path) -> Server {
-    Server::phasegate(["--data".as_ref(), directory.as_os_str()])
+    let limit = ["--flag-set-limit", "none"].map(OsStr::new);
+    Server::phasegate([limit[0], limit[1], "--data".as_ref(), directory.as_os_str()])
 }
 
 fn bytes_of(directory: &Path) -> u64 {

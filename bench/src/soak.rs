@@ -76,7 +76,7 @@ pub(crate) async fn run(soak: Soak) {
     // Kept for who has to find out why something was found.
     let scratch = scratch.expect("the directory can be written").keep();
     println!("{soak:?} in {}", scratch.display());
-    let found = Stage::new(soak, &scratch).play().await;
+    let found = Box::pin(Stage::new(soak, &scratch).play()).await;
     assert!(found.is_empty(), "{found}{} is kept", scratch.display());
     println!("everything holds");
     // What is left over is in nobody's way.
@@ -121,7 +121,7 @@ impl Stage {
         }
         drop(client);
         let empty = self.program.resident();
-        let left = self.load().await;
+        let left = Box::pin(self.load()).await;
         let grown = self.program.resident();
         // All connections are closed: there is nobody to wait for.
         let status = self.program.end(Signal::Term).await;
@@ -193,7 +193,7 @@ impl Stage {
         for reader in readers {
             reader.await.expect("every read is answered");
         }
-        self.settle(&mut setup).await;
+        Box::pin(self.settle(&mut setup)).await;
         done.extend(setup.done());
         let (_, last) = self.unfinished(v1::ReleaseFilter::default()).await;
         say_head.send_replace(Some(last));

@@ -6,12 +6,10 @@ use phasegate_api::v1::{
     self, flag_service_client::FlagServiceClient, pipeline_service_client::PipelineServiceClient,
     release_service_client::ReleaseServiceClient,
 };
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
-    time::SystemTime,
+use phasegate_server::clock::{Clock as _, SystemClock};
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
 };
 use tonic::{Request, Status, metadata::MetadataValue, transport::Channel};
 
@@ -110,7 +108,7 @@ pub(crate) struct Actor {
     client: ReleaseServiceClient<Channel>,
     release: String,
     number: usize,
-    load: u128,
+    load: i64,
     /// An even number: the release is not paused.
     calls: u64,
 }
@@ -134,8 +132,7 @@ impl Worker for Actor {
 pub(crate) async fn actors(server: &Server, in_flight: usize, first: usize) -> Vec<Actor> {
     let channels = server.connections(connections(in_flight)).await;
     // Requests of earlier loads are remembered, and would not be done again.
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-    let load = since.expect("it is later").as_nanos();
+    let load = SystemClock.now().as_millis();
     let mut actors = Vec::new();
     for number in first..first + in_flight {
         let mut client = ReleaseServiceClient::new(channels[number % channels.len()].clone());

@@ -3,20 +3,15 @@
 use super::checks::{Answer, Event};
 use crate::load::histogram;
 use hdrhistogram::Histogram;
-use std::{
-    fmt::Write as _,
-    fs,
-    path::Path,
-    time::{Duration, SystemTime, UNIX_EPOCH},
-};
+use phasegate_server::clock::{Clock as _, SystemClock};
+use std::{fmt::Write as _, fs, path::Path, time::Duration};
 
 /// After a start, overdue timers are paced, and clients come back.
 const SETTLES: i64 = 1500;
 
 /// Milliseconds since 1970.
 pub(crate) fn now() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).expect("1970 is over");
-    i64::try_from(since.as_millis()).expect("it is not the year 9999")
+    SystemClock.now().as_millis()
 }
 
 /// Spans in which the server was going away, away, or just back.
@@ -299,7 +294,8 @@ pub(crate) fn summary(rows: &[Row], samples: &[Sample]) -> String {
         late_after_outages.len(),
         late_after_outages.max() as f64 / 1e6,
     );
-    let told = |slope: Option<f64>| slope.map_or("not told".to_owned(), |it| format!("{it:.0}"));
+    let told =
+        |slope: Option<f64>| slope.map_or_else(|| "not told".to_owned(), |it| format!("{it:.0}"));
     let _ = writeln!(
         text,
         "RSS after warm-up, least squares: {} KiB/min over all, {} KiB/min within the life of a process",

@@ -149,7 +149,11 @@ async fn follow_one(
                 ReleaseUpdate::Bookmark { position, .. } => reached = position.revision,
                 ReleaseUpdate::Resumed => saw.resumed += 1,
                 ReleaseUpdate::Interrupted(_) => {}
-                other => board.wrong(format!("a watch of {release} began anew: {other:?}")),
+                ReleaseUpdate::Restarted(why) => {
+                    board.wrong(format!("a watch of {release} began anew: {why:?}"));
+                }
+                // The client may learn to say more.
+                _ => {}
             },
             // It is over.
             None => break,
