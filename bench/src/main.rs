@@ -92,6 +92,8 @@ enum Part {
     Start,
     Lateness,
     Storm,
+    Watchers,
+    Compaction,
     Growth,
 }
 
@@ -141,8 +143,10 @@ fn main() {
                 None => print!("{table}"),
                 Some(path) => {
                     let document = fs::read_to_string(&path).expect("the document can be read");
-                    let document = table::replace_part(&document, "targets", &table);
-                    let document = document.expect("the document has the marks of the table");
+                    let growth = Results::load(&results).growth();
+                    let document = table::replace_part(&document, "targets", &table)
+                        .and_then(|document| table::replace_part(&document, "growth", &growth));
+                    let document = document.expect("the document has the marks of both tables");
                     fs::write(&path, document).expect("the document can be written");
                 }
             }
@@ -180,6 +184,8 @@ async fn measure(parts: &[Part], rounds: usize, measured: Duration, path: &Path)
                 Part::Start => scale::start(&round, &mut results).await,
                 Part::Lateness => scale::lateness(&round, &mut results).await,
                 Part::Storm => scale::storm(&round, &mut results).await,
+                Part::Watchers => watch::watchers(&round, &mut results).await,
+                Part::Compaction => scale::compaction(&round, &mut results).await,
                 Part::Growth => scale::growth(&round, &mut results).await,
             }
         }

@@ -22,8 +22,8 @@ use std::{
 };
 use tokio::task::JoinSet;
 
-/// Of the phase that bakes.
-const BAKE: Span = Span::from_secs(30 * 24 * 3600);
+/// Of the phase that bakes: shorter than events are kept, or there would be something to remove meanwhile.
+const BAKE: Span = Span::from_secs(5 * 24 * 3600);
 
 fn now() -> Timestamp {
     SystemClock.now()
@@ -44,7 +44,7 @@ fn bytes_of(directory: &Path) -> u64 {
     entries.filter_map(|entry| entry.metadata().ok()).map(|metadata| metadata.len()).sum()
 }
 
-/// A store with so many releases whose timers are due in a month, made once and kept for later rounds.
+/// A store with so many releases whose timers are due in days, made once and kept for later rounds.
 fn store_of(round: &Round, releases: usize) -> PathBuf {
     let directory = round.kept.join(format!("releases-{releases}"));
     if !directory.exists() {
@@ -201,6 +201,49 @@ pub(crate) async fn storm(round: &Round, results: &mut Results) {
     results.add("storm/rate", TIMERS as f64 / took, bare);
     results.alone("storm/seconds", took);
     results.add("storm/reads/p99", reading.ms(99.0), before.ms(99.0));
+}
+
+/// One round: a log of half a million commits, all of them too old to keep, is removed beside as many actions
+/// as go.
+pub(crate) async fn compaction(round: &Round, results: &mut Results) {
+    const RELEASES: usize = 1000;
+    const COMMITS: usize = 500_000;
+    let directory = round.directory("log");
+    let month = Span::from_secs(30 * 24 * 3600);
+    let long_ago = Timestamp::from_millis(now().as_millis() - month.as_millis());
+    let mut store = InProcess::on_disk_at(&directory, long_ago);
+    store.fill(RELEASES);
+    for _ in 0..COMMITS / RELEASES {
+        store.act(RELEASES);
+    }
+    drop(store);
+    results.alone("compaction/disk", bytes_of(&directory) as f64 / 1e6);
+    let begun = Instant::now();
+    let server = serve(&directory);
+    println!("  a log of {COMMITS} commits: started in {:.2?}", begun.elapsed());
+    let resident = server.resident();
+    let mut client = ReleaseServiceClient::new(server.connect().await);
+    let meanwhile = act_beside(&server, round.times).await;
+    let newest = i64::try_from(COMMITS).expect("it is not that much");
+    loop {
+        let list = v1::ListReleaseEventsRequest { page_size: 1, ..Default::default() };
+        let listed = client.list_release_events(list).await.expect("it is there").into_inner();
+        if listed.oldest_revision >= newest {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    results.alone("compaction/seconds", begun.elapsed().as_secs_f64());
+    let after = act_beside(&server, round.times).await;
+    report("actions while the log is cut", &meanwhile);
+    report("actions after that", &after);
+    results.add("compaction/actions", meanwhile.per_second(), after.per_second());
+    results.add("compaction/p99", meanwhile.ms(99.0), after.ms(99.0));
+    results.alone("compaction/grown", server.resident().saturating_sub(resident) as f64 / 1e6);
+}
+
+async fn act_beside(server: &Server, times: Times) -> load::Outcome {
+    load::run(server, subject::actors(server, 64, 0).await, Pace::Closed, times).await
 }
 
 /// How cost grows with the number of releases.

@@ -13,7 +13,7 @@ use std::sync::{
 };
 use tonic::{Request, Status, metadata::MetadataValue, transport::Channel};
 
-/// A pipeline of two phases, each for a share of the traffic, the first of which bakes for a month.
+/// A pipeline of two phases, each for a share of the traffic, the first of which bakes for five days.
 pub(crate) fn pipeline() -> v1::Pipeline {
     let phase = |id: &str, share: u32, bake: i64| v1::Phase {
         id: id.into(),
@@ -25,7 +25,7 @@ pub(crate) fn pipeline() -> v1::Pipeline {
         bake_duration: Some(prost_types::Duration { seconds: bake, nanos: 0 }),
         ..Default::default()
     };
-    let phases = vec![phase("canary", 500, 30 * 24 * 3600), phase("everyone", 10_000, 3600)];
+    let phases = vec![phase("canary", 500, 5 * 24 * 3600), phase("everyone", 10_000, 3600)];
     v1::Pipeline { phases, ..Default::default() }
 }
 

@@ -306,6 +306,90 @@ impl Results {
     }
 }
 
+/// A table of what grows with something: the name of the column, the ids, and what each figure is.
+struct Grows {
+    with: &'static str,
+    of: &'static str,
+    counts: &'static [u64],
+    figures: &'static [(&'static str, &'static str)],
+}
+
+const GROWS: &[Grows] = &[
+    Grows {
+        with: "releases",
+        of: "growth",
+        counts: &[1_000, 10_000, 100_000, 1_000_000],
+        figures: &[
+            ("start", "start, s"),
+            ("resident", "resident, MB"),
+            ("disk", "disk, MB"),
+            ("actions", "actions/s, 64 in flight"),
+            ("cpu", "CPU an action, us"),
+            ("p99", "p99, ms"),
+        ],
+    },
+    Grows {
+        with: "watchers of one release",
+        of: "watchers",
+        counts: &[1, 10, 100, 1_000, 10_000],
+        figures: &[
+            ("cpu", "CPU an event, ms"),
+            ("action", "p50 of the action, ms"),
+            ("resident", "resident, MB"),
+        ],
+    },
+];
+
+impl Results {
+    /// What grows with what, and the line through it by least squares.
+    pub(crate) fn growth(&self) -> String {
+        let mut text = String::new();
+        for Grows { with, of, counts, figures } in GROWS {
+            let median = |count: u64, figure: &str| {
+                let samples = self.0.get(&format!("{of}/{count}/{figure}"))?;
+                (!samples.is_empty()).then(|| Spread::of(samples.iter().map(|s| s.ours)).median)
+            };
+            let names: Vec<&str> = figures.iter().map(|(_, name)| *name).collect();
+            let _ = writeln!(text, "| {with} | {} |", names.join(" | "));
+            let _ = writeln!(text, "|{}", "---|".repeat(figures.len() + 1));
+            for count in *counts {
+                let cells: Vec<String> = figures
+                    .iter()
+                    .map(|(figure, _)| median(*count, figure).map_or_else(String::new, short))
+                    .collect();
+                let _ = writeln!(text, "| {} | {} |", short(*count as f64), cells.join(" | "));
+            }
+            let lines: Vec<String> = figures
+                .iter()
+                .map(|(figure, _)| {
+                    let points = counts
+                        .iter()
+                        .filter_map(|count| Some((*count as f64, median(*count, figure)?)));
+                    line(&points.collect::<Vec<_>>()).map_or_else(String::new, |(base, slope)| {
+                        format!("{} + {:.2e} n", short(base), slope)
+                    })
+                })
+                .collect();
+            let _ = writeln!(text, "| line | {} |\n", lines.join(" | "));
+        }
+        text.trim_end().to_owned() + "\n"
+    }
+}
+
+/// The line through points by least squares: where it begins, and how it rises. None for fewer than three.
+fn line(points: &[(f64, f64)]) -> Option<(f64, f64)> {
+    if points.len() < 3 {
+        return None;
+    }
+    let count = points.len() as f64;
+    let mean = |of: fn(&(f64, f64)) -> f64| points.iter().map(of).sum::<f64>() / count;
+    let (x, y) = (mean(|p| p.0), mean(|p| p.1));
+    let above: f64 = points.iter().map(|p| (p.0 - x) * (p.1 - y)).sum();
+    let below: f64 = points.iter().map(|p| (p.0 - x).powi(2)).sum();
+    let slope = above / below;
+    Some((y - slope * x, slope))
+}
+
 /// The middle of some figures, and their ends.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Spread {
@@ -375,6 +459,13 @@ mod tests {
         assert_eq!(replaced, "a\n<!-- x: begin -->\n\nnew\n<!-- x: end -->\nb\n");
         assert_eq!(replace_part(&replaced, "x", "new").unwrap(), replaced);
         assert_eq!(replace_part(document, "y", "new"), None);
+    }
+
+    #[test]
+    fn a_line_goes_through_points_that_are_on_one() {
+        let (base, slope) = line(&[(1.0, 5.0), (2.0, 7.0), (10.0, 23.0)]).unwrap();
+        assert!((base - 3.0).abs() < 1e-9 && (slope - 2.0).abs() < 1e-9, "{base} {slope}");
+        assert_eq!(line(&[(1.0, 1.0), (2.0, 2.0)]), None);
     }
 
     #[test]

@@ -170,6 +170,25 @@ fn call<W: Worker>(worker: &Arc<Mutex<W>>) -> impl Future<Output = ()> + use<W> 
     async move { worker.lock().await.call().await.expect("the server does it") }
 }
 
+/// How cost grows with the number of those who watch one release: ten events a second, whoever watches.
+pub(crate) async fn watchers(round: &Round, results: &mut Results) {
+    const EVENTS: f64 = 10.0;
+    for count in [1, 10, 100, 1000, 10_000] {
+        let ours = fresh(round);
+        subject::fill(&ours, 1).await;
+        let before = ours.resident();
+        let watchers = Watchers::open(&ours, Kind::One, count).await;
+        let maker = subject::actors(&ours, 1, 0).await;
+        let outcome = load::run(&ours, maker, Pace::Open(EVENTS), round.times).await;
+        let id = format!("watchers/{count}");
+        results.alone(&format!("{id}/cpu"), outcome.cpu_us() / 1e3);
+        results.alone(&format!("{id}/action"), outcome.ms(50.0));
+        results
+            .alone(&format!("{id}/resident"), ours.resident().saturating_sub(before) as f64 / 1e6);
+        watchers.close().await;
+    }
+}
+
 /// One round of what watches cost in memory.
 pub(crate) async fn memory(round: &Round, results: &mut Results) {
     const MANY: usize = 10_000;

@@ -2,6 +2,15 @@
 
 use std::{fs, process::Command};
 
+/// A document with the marks of its parts.
+const EMPTY: &str = "# Figures
+<!-- targets: begin -->
+<!-- targets: end -->
+<!-- growth: begin -->
+<!-- growth: end -->
+The end.
+";
+
 fn bench(arguments: &[&str]) -> String {
     let output = Command::new(env!("CARGO_BIN_EXE_phasegate-bench"))
         .args(arguments)
@@ -19,8 +28,7 @@ fn a_figure_is_kept_and_written_into_a_document() {
     let measured =
         bench(&["measure", "committer", "--rounds", "2", "--seconds", "1", "--results", &results]);
     let row = measured.lines().find(|line| line.contains("bare sled")).expect("there is a row");
-    fs::write(&document, "# Figures\n<!-- targets: begin -->\n<!-- targets: end -->\nThe end.\n")
-        .expect("there is room");
+    fs::write(&document, EMPTY).expect("there is room");
     bench(&["table", "--results", &results, "--write", &document]);
     let written = fs::read_to_string(&document).expect("it is there");
     assert!(written.contains(row), "{written}");

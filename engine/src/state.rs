@@ -4,7 +4,7 @@ use crate::{
     flag::Flag,
     id::{FlagId, PipelineId, ReleaseId, Revision},
     pipeline::Pipeline,
-    release::Release,
+    release::{Proposal, Release},
     time::Timestamp,
 };
 use imbl::{OrdMap, OrdSet};
@@ -20,8 +20,9 @@ pub struct State {
     releases: OrdMap<ReleaseId, Arc<Release>>,
     /// Releases by creation.
     by_creation: OrdMap<Revision, ReleaseId>,
-    /// Releases of a flag that are not over, by creation.
-    unfinished: OrdMap<FlagId, OrdMap<Revision, ReleaseId>>,
+    /// Releases of a flag that are not over, by creation. A handful: a map for each would take a page of
+    /// memory for one entry.
+    unfinished: OrdMap<FlagId, Arc<[(Revision, ReleaseId)]>>,
     /// Flags that a pipeline is attached to.
     attached: OrdMap<PipelineId, OrdSet<FlagId>>,
     /// Releases along a pipeline that are not over.
@@ -146,13 +147,14 @@ impl State {
         self.unfinished
             .get(flag)
             .into_iter()
-            .flat_map(|ids| ids.values())
-            .filter_map(|id| self.releases.get(id))
+            .flat_map(|ids| ids.iter())
+            .filter_map(|(_, id)| self.releases.get(id))
     }
 
     /// All releases that are not over, by flag.
     pub fn all_unfinished(&self) -> impl Iterator<Item = &Arc<Release>> {
-        self.unfinished.values().flat_map(|ids| ids.values()).filter_map(|id| self.releases.get(id))
+        let ids = self.unfinished.values().flat_map(|ids| ids.iter());
+        ids.filter_map(|(_, id)| self.releases.get(id))
     }
 
     /// The release of a flag that is active now.
@@ -225,23 +227,40 @@ impl State {
     }
 
     pub(crate) fn store_release(&mut self, release: Arc<Release>) {
-        let proposal = &release.proposal;
-        let pipeline = &proposal.pipeline.id;
-        if release.is_over() {
-            if let Some(ids) = self.unfinished.get_mut(&proposal.flag) {
-                ids.remove(&proposal.created);
-                if ids.is_empty() {
-                    self.unfinished.remove(&proposal.flag);
-                }
-            }
-            remove_from_set(&mut self.along, pipeline, &proposal.id);
-        } else {
-            let ids = self.unfinished.entry(proposal.flag.clone()).or_default();
-            ids.insert(proposal.created, proposal.id.clone());
-            self.along.entry(pipeline.clone()).or_default().insert(proposal.id.clone());
+        let proposal = Arc::clone(&release.proposal);
+        let is_over = release.is_over();
+        let before = self.releases.insert(proposal.id.clone(), release);
+        if before.is_none() {
+            self.by_creation.insert(proposal.created, proposal.id.clone());
         }
-        self.by_creation.insert(proposal.created, proposal.id.clone());
-        self.releases.insert(proposal.id.clone(), release);
+        // Most commits change neither; to store what is there already would copy half a page each time.
+        let was_over = before.is_none_or(|before| before.is_over());
+        match (was_over, is_over) {
+            (true, false) => self.add_unfinished(&proposal),
+            (false, true) => self.remove_unfinished(&proposal),
+            (true, true) | (false, false) => {}
+        }
+    }
+
+    fn add_unfinished(&mut self, proposal: &Proposal) {
+        let others = self.unfinished.get(&proposal.flag).into_iter().flat_map(|ids| ids.iter());
+        let mut ids: Vec<_> = others.cloned().collect();
+        let place = ids.partition_point(|(created, _)| *created < proposal.created);
+        ids.insert(place, (proposal.created, proposal.id.clone()));
+        self.unfinished.insert(proposal.flag.clone(), ids.into());
+        let along = self.along.entry(proposal.pipeline.id.clone()).or_default();
+        along.insert(proposal.id.clone());
+    }
+
+    fn remove_unfinished(&mut self, proposal: &Proposal) {
+        let ids = self.unfinished.get(&proposal.flag).into_iter().flat_map(|ids| ids.iter());
+        let left: Vec<_> = ids.filter(|(_, id)| *id != proposal.id).cloned().collect();
+        if left.is_empty() {
+            self.unfinished.remove(&proposal.flag);
+        } else {
+            self.unfinished.insert(proposal.flag.clone(), left.into());
+        }
+        remove_from_set(&mut self.along, &proposal.pipeline.id, &proposal.id);
     }
 }
 
