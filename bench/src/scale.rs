@@ -150,7 +150,7 @@ pub(crate) async fn storm(round: &Round, results: &mut Results) {
     const TIMERS: usize = 100_000;
     let directory = round.directory("storm");
     // Late enough that the store is made, the server has started, and reads were measured before.
-    let due = now() + Span::from_secs(35);
+    let due = now() + Span::from_secs(90);
     let mut store = InProcess::on_disk_at(
         &directory,
         Timestamp::from_millis(due.as_millis() - BAKE.as_millis()),

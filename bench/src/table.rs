@@ -426,7 +426,8 @@ fn short(number: f64) -> String {
         ..10.0 => format!("{number:.2}"),
         ..100.0 => format!("{number:.1}"),
         ..10_000.0 => format!("{number:.0}"),
-        _ => format!("{:.0},{:03.0}", (number / 1000.0).floor(), number % 1000.0),
+        ..1_000_000.0 => format!("{:.0},{:03.0}", (number / 1e3).floor(), number % 1e3),
+        _ => format!("{:.2} million", number / 1e6),
     }
 }
 
