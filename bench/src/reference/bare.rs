@@ -2,7 +2,7 @@
 //! Both answer on Phasegate's own methods and with messages of the size that Phasegate sends, so that
 //! one client and one load measure both.
 
-use bytes::{Buf, BufMut};
+use crate::fanout::Raw;
 use phasegate_api::v1;
 use prost::Message;
 use std::{
@@ -19,7 +19,6 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{
     Request, Response, Status,
     body::Body,
-    codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder},
     server::{Grpc, NamedService, ServerStreamingService, UnaryService},
     transport::{Server, server::TcpIncoming},
 };
@@ -168,43 +167,5 @@ impl ServerStreamingService<Bytes> for Watch {
         let (sender, receiver) = mpsc::channel(QUEUE);
         self.0.subscribers.lock().expect("nobody panics with it").push(sender);
         ready(Ok(Response::new(ReceiverStream::new(receiver))))
-    }
-}
-
-/// Messages as bytes: encoded once, shared by all, as Phasegate does it.
-#[derive(Clone, Copy)]
-struct Raw;
-
-impl Codec for Raw {
-    type Encode = Bytes;
-    type Decode = Bytes;
-    type Encoder = Self;
-    type Decoder = Self;
-
-    fn encoder(&mut self) -> Self {
-        Self
-    }
-
-    fn decoder(&mut self) -> Self {
-        Self
-    }
-}
-
-impl Encoder for Raw {
-    type Item = Bytes;
-    type Error = Status;
-
-    fn encode(&mut self, item: Bytes, buf: &mut EncodeBuf<'_>) -> Result<(), Status> {
-        buf.put(item);
-        Ok(())
-    }
-}
-
-impl Decoder for Raw {
-    type Item = Bytes;
-    type Error = Status;
-
-    fn decode(&mut self, buf: &mut DecodeBuf<'_>) -> Result<Option<Bytes>, Status> {
-        Ok(Some(buf.copy_to_bytes(buf.remaining())))
     }
 }
