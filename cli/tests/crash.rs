@@ -19,14 +19,17 @@ use std::{
     ffi::OsStr,
     path::Path,
     sync::{Arc, Mutex},
+    time::Duration,
 };
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, time::timeout};
 use tonic::transport::Channel;
 
 /// Enough that a window of a millisecond in every commit is hit now and then.
 const ROUNDS: u32 = 50;
 /// Callers at a time: enough that every batch holds several commits.
 const CALLERS: u32 = 8;
+/// A step that takes longer hangs.
+const STEP_MAX: Duration = Duration::from_secs(120);
 
 fn serve(dir: &Path) -> Server {
     Server::start([OsStr::new("--data"), dir.as_os_str()])
@@ -60,7 +63,8 @@ async fn nothing_acknowledged_is_lost_when_the_program_is_killed() {
             create_pipeline(channel(&server)).await;
         }
         let so_far = acknowledged.lock().unwrap().clone();
-        check(channel(&server), &so_far, round).await;
+        let checked = timeout(STEP_MAX, check(channel(&server), &so_far, round)).await;
+        assert!(checked.is_ok(), "round {round}: reads hang. {}", server.threads());
 
         let (acks, mut acked) = mpsc::unbounded_channel();
         let callers: Vec<_> = (0..CALLERS)
@@ -73,11 +77,16 @@ async fn nothing_acknowledged_is_lost_when_the_program_is_killed() {
         drop(acks);
         // Between the first acknowledgement and some hundred later: in the middle of everything.
         for _ in 0..random.random_range(1..120) {
-            acked.recv().await.expect("callers go on until the server is gone");
+            let Ok(acked) = timeout(STEP_MAX, acked.recv()).await else {
+                panic!("round {round}: nothing is acknowledged. {}", server.threads());
+            };
+            acked.expect("callers go on until the server is gone");
         }
         drop(server);
-        for caller in callers {
-            caller.await.unwrap();
+        for (number, caller) in callers.into_iter().enumerate() {
+            let ended = timeout(STEP_MAX, caller).await;
+            let ended = ended.unwrap_or_else(|_| panic!("round {round}: caller {number} hangs"));
+            ended.unwrap();
         }
     }
     let server = serve(dir.path());
