@@ -36,11 +36,8 @@ impl Asked {
     /// What makes it the same as another.
     pub(crate) fn key(&self) -> Option<RequestKey> {
         let call = &self.submission.call;
-        Some(RequestKey {
-            principal: call.caller.principal.clone(),
-            rpc: Arc::from(self.submission.rpc),
-            id: call.request_id.clone()?,
-        })
+        let id = call.request_id.as_ref()?;
+        Some(RequestKey::new(&call.caller.principal, self.submission.rpc, id))
     }
 }
 

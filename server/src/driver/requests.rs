@@ -3,8 +3,7 @@
 use super::handle::{Error, Submission};
 use crate::store::{RequestKey, RequestRecord, Subject};
 use imbl::OrdMap;
-use phasegate_engine::{command::Action, time::Timestamp};
-use std::sync::Arc;
+use phasegate_engine::{State, command::Action, time::Timestamp};
 
 /// What is remembered of requests that succeeded. Requests of the batch in hand are among them, so
 /// that the second of two at once is a repetition of the first.
@@ -14,8 +13,12 @@ pub(super) struct Requests {
 }
 
 impl Requests {
-    pub(super) fn load(records: Vec<(RequestKey, RequestRecord)>) -> Self {
-        Self { done: records.into_iter().collect() }
+    pub(super) fn load(records: Vec<(RequestKey, RequestRecord)>, state: &State) -> Self {
+        let share = |(key, record): (RequestKey, RequestRecord)| {
+            let subject = shared(record.subject, state);
+            (key, RequestRecord { subject, ..record })
+        };
+        Self { done: records.into_iter().map(share).collect() }
     }
 
     /// All of them; cheap.
@@ -35,14 +38,16 @@ impl Requests {
         }
     }
 
-    /// Remembers a request that succeeds with the commit in hand. None if it has no id.
+    /// Remembers a request that succeeds with the commit in hand, which leads to `state`. None if it has
+    /// no id.
     pub(super) fn remember(
         &mut self,
         submission: &Submission,
         time: Timestamp,
+        state: &State,
     ) -> Option<(RequestKey, RequestRecord)> {
         let key = key(submission)?;
-        let subject = subject(&submission.call.action);
+        let subject = shared(subject(&submission.call.action), state);
         let record = RequestRecord { payload: submission.payload, time, subject };
         self.done.insert(key.clone(), record.clone());
         Some((key, record))
@@ -56,9 +61,21 @@ impl Requests {
 }
 
 fn key(submission: &Submission) -> Option<RequestKey> {
-    let id = submission.call.request_id.clone()?;
-    let principal = submission.call.caller.principal.clone();
-    Some(RequestKey { principal, rpc: Arc::from(submission.rpc), id })
+    let id = submission.call.request_id.as_ref()?;
+    Some(RequestKey::new(&submission.call.caller.principal, submission.rpc, id))
+}
+
+/// The same, under the id that the state has of it already, so that the text is not in memory again for
+/// each request.
+fn shared(subject: Subject, state: &State) -> Subject {
+    match &subject {
+        Subject::Flag(id) => state.flag(id).map(|flag| Subject::Flag(flag.id.clone())),
+        Subject::Pipeline(id) => {
+            state.pipeline(id).map(|found| Subject::Pipeline(found.id.clone()))
+        }
+        Subject::Release(id) => state.release(id).map(|found| Subject::Release(found.id().clone())),
+    }
+    .unwrap_or(subject)
 }
 
 /// What an action is about, for the answer.

@@ -18,6 +18,7 @@ mod ledger;
 pub mod memory;
 pub mod outbox;
 mod record;
+mod request;
 pub mod sled;
 pub mod snapshot;
 mod text;
@@ -31,6 +32,7 @@ mod testing;
 
 pub use check::{Counts, FINDINGS_MOST, Finding, Verified};
 pub use ledger::Ledger;
+pub use request::{RequestKey, RequestRecord, Subject};
 pub use snapshot::LoggedCommit;
 pub use tree::{Batch, Direction, Tree};
 
@@ -40,7 +42,7 @@ use phasegate_engine::{
     State,
     event::Change,
     flag::Flag,
-    id::{FlagId, PipelineId, Principal, ReleaseId, RequestId, Revision},
+    id::{FlagId, PipelineId, ReleaseId, Revision},
     pipeline::Pipeline,
     release::{Proposal, Release},
     time::Timestamp,
@@ -191,40 +193,6 @@ pub enum Write<K, V> {
     Put(K, Arc<V>),
     /// It is gone.
     Delete(K),
-}
-
-/// What makes a request the same as another.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct RequestKey {
-    /// Who asked.
-    pub principal: Principal,
-    /// Name of the RPC, for example `PauseRelease`.
-    pub rpc: Arc<str>,
-    /// The id they gave.
-    pub id: RequestId,
-}
-
-/// What is remembered of a request that succeeded.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RequestRecord {
-    /// SHA-256 of the request without its id.
-    #[serde(with = "record::binary")]
-    pub payload: [u8; 32],
-    /// When it was done.
-    pub time: Timestamp,
-    /// What it was about, for the answer to a repetition.
-    pub subject: Subject,
-}
-
-/// The resource that a request was about.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Subject {
-    /// A flag.
-    Flag(FlagId),
-    /// A pipeline.
-    Pipeline(PipelineId),
-    /// A release.
-    Release(ReleaseId),
 }
 
 /// A stretch of the log.

@@ -96,8 +96,7 @@ impl History {
             principal: Principal::new("ada@example.com"),
             groups: vec![Group::new("release-managers")],
         };
-        let key =
-            RequestKey { principal: caller.principal.clone(), rpc: "Any".into(), id: id.clone() };
+        let key = RequestKey::new(&caller.principal, "Any", &id);
         let call = Call { caller, request_id: Some(id), reason: "because".into(), action };
         let commit = decide(&self.state, &Command::Call(call), self.now).unwrap().unwrap();
         let before = self.state.clone();

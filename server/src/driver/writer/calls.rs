@@ -115,14 +115,14 @@ impl Writer {
             (Some((_, after)), Mode::ValidateOnly) => after,
             (None, Mode::ValidateOnly) => self.state.clone(),
             (Some((commit, after)), Mode::Commit) => {
-                let request = self.requests.remember(submission, now);
+                let request = self.requests.remember(submission, now, &after);
                 self.stage(&commit, after, request, &by, now, batch);
                 self.state.clone()
             }
             (None, Mode::Commit) => {
                 // Nothing changes, but a repetition must do nothing either, whatever happens until
                 // then: so the request is kept, with a commit that holds nothing else.
-                if let Some(request) = self.requests.remember(submission, now) {
+                if let Some(request) = self.requests.remember(submission, now, &self.state) {
                     let (commit, after) = self.empty_commit(now);
                     self.stage(&commit, after, Some(request), &by, now, batch);
                 }

@@ -231,6 +231,7 @@ impl Writer {
         metrics.store_writable.set(1);
         let beside = Beside { audit: image.audit, outbox: rows.snapshot(), metrics };
         let sets = Sets::load(&state, config.flag_sets.bytes_max);
+        let requests = Requests::load(image.requests, &state);
         let publisher = Publisher::new(
             image.store_id,
             Arc::clone(&clock),
@@ -243,7 +244,7 @@ impl Writer {
             store,
             clock,
             state,
-            requests: Requests::load(image.requests),
+            requests,
             alarms,
             pacing: Pacing::new(&config.timers),
             trust,

@@ -568,11 +568,11 @@ fn requests() -> Vec<StoredRequest<'static>> {
         Subject::Release(release()),
     ];
     let request = |subject| StoredRequest {
-        key: Cow::Owned(RequestKey {
-            principal: Principal::new("ada@example.com"),
-            rpc: "TriggerRelease".into(),
-            id: RequestId::new("q-1"),
-        }),
+        key: Cow::Owned(RequestKey::new(
+            &Principal::new("ada@example.com"),
+            "TriggerRelease",
+            &RequestId::new("q-1"),
+        )),
         record: Cow::Owned(RequestRecord { payload: [0xab; 32], time: time(3), subject }),
     };
     subjects.map(request).to_vec()

@@ -175,7 +175,7 @@ pub(super) struct StoredRequest<'a> {
 /// The digest that stands for a request key in the keys of the store.
 pub(super) fn digest(key: &RequestKey) -> RequestDigest {
     let mut hash = Sha256::new();
-    for text in [key.principal.as_str(), &key.rpc, key.id.as_str()] {
+    for text in [key.principal(), key.rpc(), key.id()] {
         // The length before each text keeps apart what would look the same in a row.
         hash.update((text.len() as u64).to_be_bytes());
         hash.update(text);

@@ -26,8 +26,9 @@ use std::{
 };
 
 /// Bytes of pages that sled keeps in memory. Reads are served from the state, not from sled, so this
-/// is for the pages that commits change; sled takes more than it is told, so it is told little.
-const CACHE_BYTES: u64 = 64 * 1024 * 1024;
+/// is for the pages that commits change: the ends of what grows, which is little. sled takes several times
+/// what it is told. With 4 MiB commits were as fast as with 64, and the process 60 MiB smaller.
+const CACHE_BYTES: u64 = 16 * 1024 * 1024;
 
 /// How often sled looks after its segments. It also syncs then, which nothing relies on: it only
 /// logs when that fails.

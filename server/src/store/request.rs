@@ -1,0 +1,132 @@
+//! Requests that were done and must not be done again. A busy day brings millions, and all of them are in
+//! memory, so they are kept small.
+
+use phasegate_engine::{
+    id::{FlagId, PipelineId, Principal, ReleaseId, RequestId},
+    time::Timestamp,
+};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::{fmt, sync::Arc};
+
+/// What makes a request the same as another: who asked, the name of the RPC, and the id they gave.
+///
+/// The three are one text: as texts of their own they would take three times the memory.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RequestKey {
+    text: Arc<str>,
+    /// Where the RPC begins, after the principal.
+    rpc: u32,
+    /// Where the id begins.
+    id: u32,
+}
+
+impl RequestKey {
+    /// Of its parts; the RPC for example `PauseRelease`.
+    pub fn new(principal: &Principal, rpc: &str, id: &RequestId) -> Self {
+        Self::of(principal.as_str(), rpc, id.as_str())
+    }
+
+    fn of(principal: &str, rpc: &str, id: &str) -> Self {
+        let place =
+            |length| u32::try_from(length).expect("a request has a MiB at most, a value 256");
+        Self {
+            text: [principal, rpc, id].concat().into(),
+            rpc: place(principal.len()),
+            id: place(principal.len() + rpc.len()),
+        }
+    }
+
+    /// Who asked.
+    pub fn principal(&self) -> &str {
+        &self.text[..self.rpc as usize]
+    }
+
+    /// Name of the RPC.
+    pub fn rpc(&self) -> &str {
+        &self.text[self.rpc as usize..self.id as usize]
+    }
+
+    /// The id they gave.
+    pub fn id(&self) -> &str {
+        &self.text[self.id as usize..]
+    }
+}
+
+impl fmt::Debug for RequestKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?} {} {:?}", self.principal(), self.rpc(), self.id())
+    }
+}
+
+/// As it is stored.
+#[derive(Serialize, Deserialize)]
+#[serde(rename = "RequestKey")]
+struct Parts<T> {
+    principal: T,
+    rpc: T,
+    id: T,
+}
+
+impl Serialize for RequestKey {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let parts = Parts { principal: self.principal(), rpc: self.rpc(), id: self.id() };
+        parts.serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for RequestKey {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let parts = Parts::<String>::deserialize(deserializer)?;
+        Ok(Self::of(&parts.principal, &parts.rpc, &parts.id))
+    }
+}
+
+/// What is remembered of a request that succeeded.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RequestRecord {
+    /// SHA-256 of the request without its id.
+    #[serde(with = "super::record::binary")]
+    pub payload: [u8; 32],
+    /// When it was done.
+    pub time: Timestamp,
+    /// What it was about, for the answer to a repetition.
+    pub subject: Subject,
+}
+
+/// The resource that a request was about.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Subject {
+    /// A flag.
+    Flag(FlagId),
+    /// A pipeline.
+    Pipeline(PipelineId),
+    /// A release.
+    Release(ReleaseId),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(principal: &str, rpc: &str, id: &str) -> RequestKey {
+        RequestKey::new(&Principal::new(principal), rpc, &RequestId::new(id))
+    }
+
+    #[test]
+    fn a_key_has_the_parts_that_it_was_made_of() {
+        let key = key("ada@example.com", "PauseRelease", "q-1");
+        assert_eq!(
+            (key.principal(), key.rpc(), key.id()),
+            ("ada@example.com", "PauseRelease", "q-1")
+        );
+    }
+
+    #[test]
+    fn keys_of_one_text_with_other_parts_are_not_the_same() {
+        let keys =
+            [key("ab", "c", "d"), key("a", "bc", "d"), key("a", "b", "cd"), key("", "ab", "cd")];
+        for (place, one) in keys.iter().enumerate() {
+            assert!(keys[place + 1..].iter().all(|other| one != other && one.cmp(other).is_ne()));
+        }
+    }
+}
