@@ -274,6 +274,11 @@ pub enum ReleaseState {
 }
 
 impl ReleaseState {
+    /// How many there are.
+    pub(crate) const COUNT: usize = Self::Failed as usize + 1;
+    /// Those that nothing follows.
+    pub const FINAL: [Self; 3] = [Self::Succeeded, Self::Aborted, Self::Failed];
+
     /// Nothing follows a final state.
     pub fn is_final(self) -> bool {
         matches!(self, Self::Succeeded | Self::Aborted | Self::Failed)

@@ -4,11 +4,24 @@ use crate::{
     flag::Flag,
     id::{FlagId, PipelineId, ReleaseId, Revision},
     pipeline::Pipeline,
-    release::{Proposal, Release},
+    release::{Proposal, Release, ReleaseState},
     time::Timestamp,
 };
 use imbl::{OrdMap, OrdSet};
-use std::sync::Arc;
+use std::{cmp::Reverse, collections::BTreeSet, iter, ops::Bound, sync::Arc};
+
+/// Which releases are looked through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Among<'a> {
+    /// All there ever were.
+    All,
+    /// Those that are not over.
+    Unfinished,
+    /// All of these flags.
+    OfFlags(&'a [FlagId]),
+    /// Those of these flags that are not over.
+    UnfinishedOf(&'a [FlagId]),
+}
 
 /// All flags, pipelines and releases as of one revision.
 #[derive(Clone, Debug, PartialEq)]
@@ -18,8 +31,14 @@ pub struct State {
     flags: OrdMap<FlagId, Arc<Flag>>,
     pipelines: OrdMap<PipelineId, Arc<Pipeline>>,
     releases: OrdMap<ReleaseId, Arc<Release>>,
+    /// How many releases are in which state.
+    counts: [usize; ReleaseState::COUNT],
     /// Releases by creation.
     by_creation: OrdMap<Revision, ReleaseId>,
+    /// Releases that are not over, by creation.
+    unfinished_by_creation: OrdMap<Revision, ReleaseId>,
+    /// Creations of all releases of a flag.
+    of_flag: OrdSet<(FlagId, Revision)>,
     /// Releases of a flag that are not over, by creation. A handful: a map for each would take a page of
     /// memory for one entry.
     unfinished: OrdMap<FlagId, Arc<[(Revision, ReleaseId)]>>,
@@ -46,7 +65,10 @@ impl State {
             flags: OrdMap::new(),
             pipelines: OrdMap::new(),
             releases: OrdMap::new(),
+            counts: [0; ReleaseState::COUNT],
             by_creation: OrdMap::new(),
+            unfinished_by_creation: OrdMap::new(),
+            of_flag: OrdSet::new(),
             unfinished: OrdMap::new(),
             attached: OrdMap::new(),
             along: OrdMap::new(),
@@ -97,7 +119,6 @@ impl State {
 
     /// The flags after an id, by id; all without one.
     pub fn flags_after(&self, id: Option<&FlagId>) -> impl Iterator<Item = &Arc<Flag>> {
-        use std::ops::Bound;
         let from = id.map_or(Bound::Unbounded, Bound::Excluded);
         self.flags.range::<_, FlagId>((from, Bound::Unbounded)).map(|(_, flag)| flag)
     }
@@ -114,7 +135,6 @@ impl State {
 
     /// The pipelines after an id, by id; all without one.
     pub fn pipelines_after(&self, id: Option<&PipelineId>) -> impl Iterator<Item = &Arc<Pipeline>> {
-        use std::ops::Bound;
         let from = id.map_or(Bound::Unbounded, Bound::Excluded);
         self.pipelines.range::<_, PipelineId>((from, Bound::Unbounded)).map(|(_, p)| p)
     }
@@ -129,17 +149,55 @@ impl State {
         self.releases.values()
     }
 
-    /// Releases by creation, newest first, that were created before a revision; all without one.
-    pub fn releases_before(
-        &self,
+    /// How many releases are in a state.
+    pub fn count(&self, state: ReleaseState) -> usize {
+        self.counts[state as usize]
+    }
+
+    /// Releases by creation, newest first, that were created before a revision; without one from the
+    /// newest on. No other release than these is looked at.
+    pub fn releases_before<'a>(
+        &'a self,
+        among: Among<'a>,
         created: Option<Revision>,
-    ) -> impl Iterator<Item = &Arc<Release>> {
-        use std::ops::Bound;
-        let to = created.map_or(Bound::Unbounded, Bound::Excluded);
-        self.by_creation
-            .range((Bound::Unbounded, to))
-            .rev()
-            .filter_map(|(_, id)| self.releases.get(id))
+    ) -> Box<dyn Iterator<Item = &'a Arc<Release>> + Send + 'a> {
+        let range = (Bound::Unbounded, created.map_or(Bound::Unbounded, Bound::Excluded));
+        let find = move |id| self.releases.get(id);
+        match among {
+            Among::All => {
+                Box::new(self.by_creation.range(range).rev().filter_map(move |(_, id)| find(id)))
+            }
+            Among::Unfinished => {
+                let ids = self.unfinished_by_creation.range(range).rev();
+                Box::new(ids.filter_map(move |(_, id)| find(id)))
+            }
+            Among::OfFlags(flags) => {
+                let of_flag = move |flag| self.creations(flag, created).rev();
+                let newest = newest_first(distinct(flags).into_iter().map(of_flag));
+                Box::new(newest.filter_map(move |created| find(self.by_creation.get(&created)?)))
+            }
+            Among::UnfinishedOf(flags) => {
+                let mut releases: Vec<_> = distinct(flags)
+                    .into_iter()
+                    .flat_map(|flag| self.unfinished(flag))
+                    .filter(|release| created.is_none_or(|to| release.proposal.created < to))
+                    .collect();
+                releases.sort_unstable_by_key(|release| Reverse(release.proposal.created));
+                Box::new(releases.into_iter())
+            }
+        }
+    }
+
+    /// When the releases of a flag were created, before a revision.
+    fn creations(
+        &self,
+        flag: &FlagId,
+        before: Option<Revision>,
+    ) -> impl DoubleEndedIterator<Item = Revision> {
+        let from = Bound::Included((flag.clone(), Revision::ZERO));
+        let to = (flag.clone(), before.unwrap_or(Revision::LAST));
+        // No revision is the greatest there can be.
+        self.of_flag.range((from, Bound::Excluded(to))).map(|(_, created)| *created)
     }
 
     /// Releases of a flag that are not over, oldest first.
@@ -229,9 +287,13 @@ impl State {
     pub(crate) fn store_release(&mut self, release: Arc<Release>) {
         let proposal = Arc::clone(&release.proposal);
         let is_over = release.is_over();
+        self.counts[release.state() as usize] += 1;
         let before = self.releases.insert(proposal.id.clone(), release);
-        if before.is_none() {
+        if let Some(before) = &before {
+            self.counts[before.state() as usize] -= 1;
+        } else {
             self.by_creation.insert(proposal.created, proposal.id.clone());
+            self.of_flag.insert((proposal.flag.clone(), proposal.created));
         }
         // Most commits change neither; to store what is there already would copy half a page each time.
         let was_over = before.is_none_or(|before| before.is_over());
@@ -243,6 +305,7 @@ impl State {
     }
 
     fn add_unfinished(&mut self, proposal: &Proposal) {
+        self.unfinished_by_creation.insert(proposal.created, proposal.id.clone());
         let others = self.unfinished.get(&proposal.flag).into_iter().flat_map(|ids| ids.iter());
         let mut ids: Vec<_> = others.cloned().collect();
         let place = ids.partition_point(|(created, _)| *created < proposal.created);
@@ -253,6 +316,7 @@ impl State {
     }
 
     fn remove_unfinished(&mut self, proposal: &Proposal) {
+        self.unfinished_by_creation.remove(&proposal.created);
         let ids = self.unfinished.get(&proposal.flag).into_iter().flat_map(|ids| ids.iter());
         let left: Vec<_> = ids.filter(|(_, id)| *id != proposal.id).cloned().collect();
         if left.is_empty() {
@@ -262,6 +326,23 @@ impl State {
         }
         remove_from_set(&mut self.along, &proposal.pipeline.id, &proposal.id);
     }
+}
+
+/// Each of them once.
+fn distinct(flags: &[FlagId]) -> BTreeSet<&FlagId> {
+    flags.iter().collect()
+}
+
+/// What falls in each of these, falling as a whole. They have nothing in common, and are few.
+fn newest_first<I: Iterator<Item = Revision>>(
+    lists: impl IntoIterator<Item = I>,
+) -> impl Iterator<Item = Revision> {
+    let mut lists: Vec<_> = lists.into_iter().map(Iterator::peekable).collect();
+    iter::from_fn(move || {
+        let heads = lists.iter_mut().enumerate().map(|(place, list)| (list.peek().copied(), place));
+        let (_, newest) = heads.max()?;
+        lists[newest].next()
+    })
 }
 
 fn remove_from_set<K: Ord + Clone, V: Ord + Clone>(

@@ -3,6 +3,7 @@
 use super::{Rejected, fields::Fields};
 use crate::v1;
 use phasegate_engine::{
+    Among,
     id::{FlagId, PipelineId, ReleaseId, Revision},
     release::{Release, ReleaseState},
 };
@@ -267,6 +268,19 @@ enum Over {
 }
 
 impl ReleaseFilter {
+    /// Which releases have to be looked at for it.
+    pub fn among(&self) -> Among<'_> {
+        let is_running = |state: &ReleaseState| !state.is_final();
+        let unfinished = self.progress == Over::LeftOut
+            || (!self.states.is_empty() && self.states.iter().all(is_running));
+        match (&*self.flags, unfinished) {
+            ([], true) => Among::Unfinished,
+            ([], false) => Among::All,
+            (flags, true) => Among::UnfinishedOf(flags),
+            (flags, false) => Among::OfFlags(flags),
+        }
+    }
+
     /// True if the release is selected as it is.
     pub fn matches(&self, release: &Release) -> bool {
         self.matched(release, release.state())

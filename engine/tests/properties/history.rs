@@ -6,7 +6,7 @@ use crate::{
     invariants,
 };
 use phasegate_engine::{
-    Command, Refusal, State, apply,
+    Among, Command, Refusal, State, apply,
     command::{Action, Call, Caller, Expected, Fire, Lateness, Trigger},
     deadline,
     deadline::next_due,
@@ -14,7 +14,7 @@ use phasegate_engine::{
     event::{Commit, changes},
     id::{FlagId, Group, PipelineId, Principal, RequestId, Revision},
     pipeline::Phase,
-    release::{Release, Stage, Wait},
+    release::{Release, ReleaseState, Stage, Wait},
     time::{Span, Timestamp},
 };
 use std::{
@@ -289,11 +289,38 @@ impl History {
         let state = &self.state;
         let mut all: Vec<&Arc<Release>> = state.releases().collect();
         all.sort_by_key(|release| release.proposal.created);
-        assert!(state.releases_before(None).eq(all.iter().rev().copied()), "newest first");
-        for (index, release) in all.iter().enumerate() {
-            let older = state.releases_before(Some(release.proposal.created));
-            assert!(older.eq(all[..index].iter().rev().copied()), "a page goes on where it ended");
+        let flags: Vec<FlagId> = FLAGS.into_iter().map(id).collect();
+        // One of them twice, as a caller may write it.
+        let some: Vec<FlagId> = flags.iter().skip(1).chain(flags.last()).cloned().collect();
+        for among in [
+            Among::All,
+            Among::Unfinished,
+            Among::OfFlags(&some),
+            Among::OfFlags(&[]),
+            Among::UnfinishedOf(&some),
+        ] {
+            let is_meant = |release: &&Arc<Release>| match among {
+                Among::All => true,
+                Among::Unfinished => !release.is_over(),
+                Among::OfFlags(flags) => flags.contains(&release.proposal.flag),
+                Among::UnfinishedOf(flags) => {
+                    !release.is_over() && flags.contains(&release.proposal.flag)
+                }
+            };
+            let newest_first = all.iter().rev().copied().filter(is_meant);
+            assert!(state.releases_before(among, None).eq(newest_first), "newest first");
+            for (index, release) in all.iter().enumerate() {
+                let older = state.releases_before(among, Some(release.proposal.created));
+                let expected = all[..index].iter().rev().copied().filter(is_meant);
+                assert!(older.eq(expected), "a page goes on where it ended");
+            }
         }
+        for release in &all {
+            let alike = all.iter().filter(|other| other.state() == release.state());
+            assert_eq!(state.count(release.state()), alike.count());
+        }
+        let over: usize = ReleaseState::FINAL.into_iter().map(|over| state.count(over)).sum();
+        assert_eq!(over, all.iter().filter(|release| release.is_over()).count());
         let unfinished: Vec<_> = all.iter().copied().filter(|r| !r.is_over()).collect();
         for name in FLAGS {
             let flag: FlagId = id(name);

@@ -77,7 +77,7 @@ impl ReleaseService for Api {
         };
         let filled = fill(
             list.page.size,
-            state.releases_before(before),
+            state.releases_before(list.filter.among(), before),
             |release| release.proposal.created,
             |release| list.filter.matches(release) && grants.sees_release(&state, release),
             |release| convert::release_to_wire(release, Detail::Brief),

@@ -23,6 +23,7 @@ use phasegate_api::{
     v1::{WatchReleaseRequest, WatchReleasesRequest, release_service_server::ReleaseServiceServer},
 };
 use phasegate_engine::{
+    Among,
     id::{ReleaseId, Revision},
     refusal::Resource,
     release::{Release, ReleaseState},
@@ -198,6 +199,10 @@ impl Select for Matching {
         self.filter.matched(release, state)
             && (self.grants.everywhere(Permission::Read)
                 || self.grants.sees_release(&self.driver.state(), release))
+    }
+
+    fn among(&self) -> Among<'_> {
+        self.filter.among()
     }
 }
 

@@ -190,7 +190,7 @@ impl<L: Log> Watches<L> {
         self.check_resumable(&watcher, &state)?;
         let slot = self.slots.take(&watcher.principal)?;
         let from = match watcher.resume_after {
-            None => releases::Begin::InitialSet(state),
+            None => releases::Begin::InitialSet(Box::new(state)),
             Some(after) => releases::Begin::After(after),
         };
         let life = self.life(head.clone(), head, watcher.time_left);

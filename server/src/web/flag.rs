@@ -8,7 +8,6 @@ use super::{
     page::{Chrome, Moment, Page, Place, Region, document},
     refused,
     release::{chip, waits},
-    releases::newest_first,
     time,
     viewer::Viewer,
     why, words,
@@ -27,6 +26,7 @@ use phasegate_api::{
 };
 use phasegate_document::context;
 use phasegate_engine::{
+    Among,
     flag::{Flag, KillSwitch},
     id::FlagId,
     refusal::Resource,
@@ -34,7 +34,7 @@ use phasegate_engine::{
     targeting::{Answer, Context, Explanation, Exposure, Why, explain},
 };
 use serde::Deserialize;
-use std::sync::Arc;
+use std::{slice, sync::Arc};
 use tonic::Status;
 
 /// Releases that are over and are shown on the page of their flag.
@@ -211,9 +211,12 @@ fn answer_words(flag: &Flag, active: Option<&Release>, answer: &Answer) -> Marku
 }
 
 fn releases(moment: &Moment, flag: &Flag) -> Markup {
-    let of_flag = moment.state.releases().filter(|r| r.proposal.flag == flag.id);
-    let (unfinished, over): (Vec<&Arc<Release>>, Vec<_>) = of_flag.partition(|r| !r.is_over());
-    let (unfinished, over) = (newest_first(unfinished), newest_first(over));
+    let flags = slice::from_ref(&flag.id);
+    let newest_first = |among| moment.state.releases_before(among, None);
+    let unfinished: Vec<_> = newest_first(Among::UnfinishedOf(flags)).collect();
+    // One more than are shown tells that there are more.
+    let over = newest_first(Among::OfFlags(flags)).filter(|release| release.is_over());
+    let over: Vec<_> = over.take(PAST_MAX + 1).collect();
     html! {
         h2 { "Releases" }
         @if unfinished.is_empty() && over.is_empty() { p { "None yet." } }

@@ -8,6 +8,7 @@ use super::{
 };
 use maud::{Markup, html};
 use phasegate_engine::{
+    Among,
     release::{Release, ReleaseState},
     time::Timestamp,
 };
@@ -139,11 +140,19 @@ impl Query {
 
 /// The list as of a moment.
 pub(super) fn page(moment: &Moment, query: &Query) -> Page {
-    // There may be many: one pass over all of them, in whatever order is quickest.
     let mut counts: BTreeMap<ReleaseState, usize> = BTreeMap::new();
     let mut by_urgency: BTreeMap<u8, Vec<&Arc<Release>>> = BTreeMap::new();
     let parts = query.small_letters();
-    for release in moment.state.releases().filter(|release| parts.matches(release)) {
+    let shows_final = ReleaseState::FINAL.into_iter().any(|state| query.state.has(state));
+    // There may be many that are over: they are looked at only where they are asked for, and then in one
+    // pass, in whatever order is quickest.
+    let among: Box<dyn Iterator<Item = &Arc<Release>>> = if shows_final || query.is_filtered() {
+        Box::new(moment.state.releases())
+    } else {
+        counts.extend(ReleaseState::FINAL.map(|state| (state, moment.state.count(state))));
+        moment.state.releases_before(Among::Unfinished, None)
+    };
+    for release in among.filter(|release| parts.matches(release)) {
         let state = release.state();
         *counts.entry(state).or_default() += 1;
         if query.state.has(state) {
@@ -172,7 +181,7 @@ pub(super) fn contains(text: &str, part: &str) -> bool {
 }
 
 /// Releases by creation.
-pub(super) fn newest_first(mut releases: Vec<&Arc<Release>>) -> Vec<&Arc<Release>> {
+fn newest_first(mut releases: Vec<&Arc<Release>>) -> Vec<&Arc<Release>> {
     releases.sort_by_cached_key(|release| Reverse(release.proposal.created));
     releases
 }
