@@ -1,0 +1,189 @@
+//! Reading all values of one kind.
+
+use super::Notes;
+use crate::store::{
+    Error,
+    directory::doing,
+    record::{
+        decode,
+        key::{Key, Kind},
+        parts,
+    },
+    tree::{Direction, Tree},
+};
+use serde::de::DeserializeOwned;
+use std::{panic, sync::mpsc, thread};
+
+/// Values that are handed over at once. A store that has fewer is read without a second thread.
+const CHUNK: usize = 1024;
+/// Chunks that wait to be decoded.
+const WAITING: usize = 8;
+
+/// Reads all values of one kind, in order of their keys.
+pub(super) fn each<T: Tree, V: DeserializeOwned, N: Notes>(
+    tree: &T,
+    kind: Kind,
+    notes: &mut N,
+    mut check: impl FnMut(&Key, V, &mut N) -> Result<(), Error>,
+) -> Result<(), Error> {
+    for entry in parts::scan(tree, kind.all(), Direction::Up) {
+        take(entry?, notes, &mut check)?;
+    }
+    Ok(())
+}
+
+/// The same of what there may be a million of: this thread reads the values while another decodes and checks
+/// them, each of which is half of a start. All reads stay on one thread, as sled wants it.
+pub(super) fn each_of_many<T: Tree, V: DeserializeOwned, N: Notes>(
+    tree: &T,
+    kind: Kind,
+    notes: &mut N,
+    mut check: impl FnMut(&Key, V, &mut N) -> Result<(), Error> + Send,
+) -> Result<(), Error> {
+    let mut entries = parts::scan(tree, kind.all(), Direction::Up);
+    let mut take = |chunk: Chunk<T>| -> Result<(), Error> {
+        chunk.into_iter().try_for_each(|entry| take(entry, notes, &mut check))
+    };
+    let first: Chunk<T> = entries.by_ref().take(CHUNK).collect::<Result<_, _>>()?;
+    if first.len() < CHUNK {
+        return take(first);
+    }
+    thread::scope(|scope| {
+        let (hand_over, handed_over) = mpsc::sync_channel(WAITING);
+        let decode = move || {
+            take(first)?;
+            handed_over.into_iter().try_for_each(take)
+        };
+        let decoding = thread::Builder::new().name("decoding".into()).spawn_scoped(scope, decode);
+        let decoding = decoding.map_err(|source| doing("start a thread".into(), source))?;
+        let read = loop {
+            let chunk = entries.by_ref().take(CHUNK).collect::<Result<Chunk<T>, _>>();
+            let chunk = match chunk {
+                Ok(chunk) => chunk,
+                Err(error) => break Err(error),
+            };
+            // If it takes no more it has found something.
+            if chunk.is_empty() || hand_over.send(chunk).is_err() {
+                break Ok(());
+            }
+        };
+        drop(hand_over);
+        match decoding.join() {
+            // What it has found stands before what could not be read.
+            Ok(decoded) => decoded.and(read),
+            Err(panicked) => panic::resume_unwind(panicked),
+        }
+    })
+}
+
+fn take<B: AsRef<[u8]>, V: DeserializeOwned, N: Notes>(
+    entry: parts::Entry<B>,
+    notes: &mut N,
+    check: &mut impl FnMut(&Key, V, &mut N) -> Result<(), Error>,
+) -> Result<(), Error> {
+    let read = entry.and_then(|(key, value)| {
+        let value = decode(&key, value.as_ref())?;
+        Ok((key, value))
+    });
+    match read {
+        Ok((key, value)) => check(&key, value, notes),
+        Err(unreadable) => notes.note(unreadable.into()),
+    }
+}
+
+type Chunk<T> = Vec<parts::Entry<<T as Tree>::Bytes>>;
+
+#[cfg(test)]
+mod tests {
+    use super::{super::Finding, *};
+    use crate::store::{
+        Batch, StoreId, memory,
+        record::{CommitRecord, encode},
+    };
+    use phasegate_engine::{id::Revision, time::Timestamp};
+    use uuid::Uuid;
+
+    /// What was noted, up to a limit, at which it is too much.
+    struct Limited(Vec<String>, usize);
+
+    impl Notes for Limited {
+        fn note(&mut self, finding: Finding) -> Result<(), Error> {
+            self.0.push(finding.key.clone());
+            if self.0.len() < self.1 { Ok(()) } else { Err(finding.into()) }
+        }
+    }
+
+    /// What comes of reading so many commits, of which some are unreadable: those that were checked, what
+    /// was noted, and how it ended.
+    fn outcomes(
+        commits: u64,
+        unreadable: &[u64],
+        limit: usize,
+    ) -> [(Vec<u64>, Vec<String>, bool); 2] {
+        let disk = memory::Disk::new();
+        let mut batch = Batch::default();
+        for number in 1..=commits {
+            let commit = CommitRecord { time: Timestamp::from_millis(7), changes: 0 };
+            let value = if unreadable.contains(&number) { vec![0xc0] } else { encode(&commit) };
+            batch.put(Key::Commit(Revision::new(number)).bytes(), value);
+        }
+        let mut ledger = memory::open(&disk, StoreId(Uuid::nil())).unwrap();
+        ledger.tree.apply(batch).unwrap();
+        let outcome = |read: Reader| {
+            let (mut checked, mut notes) = (Vec::new(), Limited(Vec::new(), limit));
+            let ended = read(&ledger.tree, &mut notes, &mut |key| {
+                let Key::Commit(revision) = key else { panic!("{key} is none") };
+                checked.push(revision.get());
+            });
+            (checked, notes.0, ended.is_ok())
+        };
+        [outcome(one_after_the_other), outcome(with_another_thread)]
+    }
+
+    type Reader =
+        fn(&memory::MemoryTree, &mut Limited, &mut (dyn FnMut(&Key) + Send)) -> Result<(), Error>;
+
+    fn one_after_the_other(
+        tree: &memory::MemoryTree,
+        notes: &mut Limited,
+        seen: &mut (dyn FnMut(&Key) + Send),
+    ) -> Result<(), Error> {
+        each(tree, Kind::Commit, notes, |key, _: CommitRecord, _| {
+            seen(key);
+            Ok(())
+        })
+    }
+
+    fn with_another_thread(
+        tree: &memory::MemoryTree,
+        notes: &mut Limited,
+        seen: &mut (dyn FnMut(&Key) + Send),
+    ) -> Result<(), Error> {
+        each_of_many(tree, Kind::Commit, notes, |key, _: CommitRecord, _| {
+            seen(key);
+            Ok(())
+        })
+    }
+
+    #[test]
+    fn many_are_read_as_few_are() {
+        let chunk = CHUNK as u64;
+        for commits in [0, 1, chunk - 1, chunk, chunk + 1, 2 * chunk, 12 * chunk + 5] {
+            let [alone, together] = outcomes(commits, &[], usize::MAX);
+            assert_eq!(alone, together, "{commits}");
+            assert_eq!(together.0, (1..=commits).collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_read_among_many_is_noted_and_the_first_that_is_too_much_ends_it() {
+        let chunk = CHUNK as u64;
+        let unreadable = [3, chunk + 1, 5 * chunk, 11 * chunk];
+        for limit in 1..=unreadable.len() + 1 {
+            let [alone, together] = outcomes(12 * chunk, &unreadable, limit);
+            assert_eq!(alone, together, "{limit}");
+            assert_eq!(together.1.len(), limit.min(unreadable.len()));
+            assert_eq!(together.2, limit > unreadable.len());
+        }
+    }
+}

@@ -1,0 +1,220 @@
+//! All but the log: resources, requests, and what is to be sent.
+
+use super::{
+    Finding, Last, Notes,
+    each::{each, each_of_many},
+};
+use crate::store::{
+    Error, RequestKey, RequestRecord,
+    outbox::{OutboxKey, OutboxRow, Reminder},
+    record::{
+        NOT_WHOLE, StoredRequest, decode, digest,
+        key::{Key, Kind},
+        parts,
+    },
+    tree::{Direction, Tree},
+};
+use phasegate_engine::{
+    flag::Flag,
+    id::{PipelineId, ReleaseId, Revision},
+    pipeline::Pipeline,
+    release::{Progress, Proposal, Release},
+};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+pub(super) struct Resources {
+    pub(super) flags: Vec<Arc<Flag>>,
+    pub(super) pipelines: Vec<Arc<Pipeline>>,
+    pub(super) releases: Vec<Arc<Release>>,
+}
+
+pub(super) fn read_resources<T: Tree>(
+    tree: &T,
+    last: &Last,
+    notes: &mut impl Notes,
+) -> Result<Resources, Error> {
+    let mut flags: Vec<Arc<Flag>> = Vec::new();
+    each_of_many(tree, Kind::Flag, notes, |key, flag: Arc<Flag>, notes| {
+        if *key != Key::Flag(flag.id.clone()) {
+            notes.at(key, format!("holds another flag, {}", flag.id))?;
+        }
+        if flag.revision > last.revision {
+            notes.at(key, format!("is of revision {}, above the head", flag.revision))?;
+        }
+        flags.push(flag);
+        Ok(())
+    })?;
+    let mut pipelines: Vec<Arc<Pipeline>> = Vec::new();
+    each(tree, Kind::Pipeline, notes, |key, pipeline: Arc<Pipeline>, notes| {
+        if *key != Key::Pipeline(pipeline.id.clone()) {
+            notes.at(key, format!("holds another pipeline, {}", pipeline.id))?;
+        }
+        if pipeline.revision > last.revision {
+            notes.at(key, format!("is of revision {}, above the head", pipeline.revision))?;
+        }
+        pipelines.push(pipeline);
+        Ok(())
+    })?;
+    let known: BTreeSet<&PipelineId> = pipelines.iter().map(|pipeline| &pipeline.id).collect();
+    for flag in &flags {
+        if let Some(pipeline) = flag.pipeline.as_ref().filter(|id| !known.contains(id)) {
+            notes.at(&Key::Flag(flag.id.clone()), format!("its pipeline {pipeline} is missing"))?;
+        }
+    }
+    let releases = read_releases(tree, last, &pipelines, notes)?;
+    Ok(Resources { flags, pipelines, releases })
+}
+
+/// Puts releases together from their two parts.
+fn read_releases<T: Tree>(
+    tree: &T,
+    last: &Last,
+    pipelines: &[Arc<Pipeline>],
+    notes: &mut impl Notes,
+) -> Result<Vec<Arc<Release>>, Error> {
+    // Releases along one pipeline share its copy in memory, as they did before the restart.
+    let mut copies: BTreeMap<(PipelineId, Revision), Arc<Pipeline>> = BTreeMap::new();
+    for pipeline in pipelines {
+        copies.insert((pipeline.id.clone(), pipeline.revision), Arc::clone(pipeline));
+    }
+    let mut proposals: Vec<Arc<Proposal>> = Vec::new();
+    each_of_many(tree, Kind::Proposal, notes, |key, mut proposal: Proposal, notes| {
+        if *key != Key::Proposal(proposal.id.clone()) {
+            notes.at(key, format!("holds another release, {}", proposal.id))?;
+        }
+        let pipeline = &proposal.pipeline;
+        let copy = copies
+            .entry((pipeline.id.clone(), pipeline.revision))
+            .or_insert_with(|| Arc::clone(pipeline));
+        if copy == pipeline {
+            proposal.pipeline = Arc::clone(copy);
+        } else {
+            let pipeline = &pipeline.id;
+            notes.at(key, format!("its copy of {pipeline} is not that of the same revision"))?;
+        }
+        proposals.push(Arc::new(proposal));
+        Ok(())
+    })?;
+    // Both parts are in order of the ids, so one walk along both finds what belongs together.
+    proposals.sort_by(|a, b| a.id.cmp(&b.id));
+    let mut proposals = proposals.into_iter().peekable();
+    let mut releases: Vec<Arc<Release>> = Vec::new();
+    each_of_many(tree, Kind::Progress, notes, |key, progress: Progress, notes| {
+        let Key::Progress(id) = key else { return Ok(()) };
+        while let Some(alone) = proposals.next_if(|proposal| proposal.id < *id) {
+            notes.at(&Key::Proposal(alone.id.clone()), "has no progress")?;
+        }
+        let Some(proposal) = proposals.next_if(|proposal| proposal.id == *id) else {
+            return notes.at(key, "has no proposal");
+        };
+        if progress.revision > last.revision || progress.revision < proposal.created {
+            let revision = progress.revision;
+            notes.at(key, format!("is of revision {revision}, which is not in its life"))?;
+        }
+        if progress.phases.len() != proposal.pipeline.template.phases.len() {
+            // Such a release would make the engine look for a phase that is not there.
+            return notes.at(key, "has not as many phases as its pipeline");
+        }
+        let release = Release { proposal, progress };
+        if !release.is_whole() {
+            return notes.at(key, NOT_WHOLE);
+        }
+        releases.push(Arc::new(release));
+        Ok(())
+    })?;
+    for alone in proposals {
+        notes.at(&Key::Proposal(alone.id.clone()), "has no progress")?;
+    }
+    let mut by_creation: Vec<&Arc<Release>> = releases.iter().collect();
+    by_creation.sort_by_key(|release| release.proposal.created);
+    for pair in by_creation.windows(2) {
+        let created = pair[1].proposal.created;
+        if pair[0].proposal.created == created {
+            let key = Key::Progress(pair[1].id().clone());
+            notes.at(&key, format!("commit {created} created another release too"))?;
+        }
+    }
+    Ok(releases)
+}
+
+/// Reads requests, oldest first.
+pub(super) fn read_requests<T: Tree>(
+    tree: &T,
+    notes: &mut impl Notes,
+) -> Result<Vec<(RequestKey, RequestRecord)>, Error> {
+    let mut requests = BTreeMap::new();
+    each(tree, Kind::Request, notes, |key, request: StoredRequest<'_>, notes| {
+        let digest = digest(&request.key);
+        if *key != Key::Request(digest) {
+            notes.at(key, "its digest is not that of the request")?;
+        }
+        let (request, record) = (request.key.into_owned(), request.record.into_owned());
+        requests.insert((record.time, digest), (request, record));
+        Ok(())
+    })?;
+    // So far those of before version 3. Of those there is nothing under their times.
+    let (apart, mut indexed) = (requests.len(), 0);
+    for entry in parts::scan(tree, Kind::RequestAt.all(), Direction::Up) {
+        let read = entry?.and_then(|(key, value)| {
+            let value = value.as_ref();
+            let request = (!value.is_empty()).then(|| decode::<StoredRequest<'_>>(&key, value));
+            Ok((key, request.transpose()?))
+        });
+        match read {
+            Ok((key, Some(request))) => {
+                let at = (request.record.time, digest(&request.key));
+                if key != Key::RequestAt(at.0, at.1) {
+                    notes.at(&key, "its time or its digest is not that of the request")?;
+                }
+                requests.insert(at, (request.key.into_owned(), request.record.into_owned()));
+            }
+            Ok((Key::RequestAt(time, digest), None)) if requests.contains_key(&(time, digest)) => {
+                indexed += 1;
+            }
+            Ok((key, None)) => notes.at(&key, "there is no such request")?,
+            Err(unreadable) => notes.note(unreadable.into())?,
+        }
+    }
+    if indexed != apart {
+        let missing = apart - indexed;
+        let problem = format!("{missing} requests are missing from the index of times");
+        notes.note(Finding { key: "request-at/".into(), problem })?;
+    }
+    Ok(requests.into_values().collect())
+}
+
+/// Reads the outbox, by sink and then in order.
+pub(super) fn read_outbox<T: Tree>(
+    tree: &T,
+    notes: &mut impl Notes,
+) -> Result<Vec<(OutboxKey, OutboxRow)>, Error> {
+    let mut rows = Vec::new();
+    each(tree, Kind::Outbox, notes, |key, row: OutboxRow, _| {
+        let Key::Outbox(sink, sequence) = key else { return Ok(()) };
+        rows.push((OutboxKey { sink: sink.clone(), sequence: *sequence }, row));
+        Ok(())
+    })?;
+    Ok(rows)
+}
+
+/// Reads what is remembered of reminders.
+pub(super) fn read_reminders<T: Tree>(
+    tree: &T,
+    releases: &[Arc<Release>],
+    notes: &mut impl Notes,
+) -> Result<Vec<(ReleaseId, Reminder)>, Error> {
+    let known: BTreeSet<&ReleaseId> = releases.iter().map(|release| release.id()).collect();
+    let mut reminders = Vec::new();
+    each(tree, Kind::Reminder, notes, |key, reminder: Reminder, notes| {
+        let Key::Reminder(release) = key else { return Ok(()) };
+        if !known.contains(release) {
+            notes.at(key, "there is no such release")?;
+        }
+        reminders.push((release.clone(), reminder));
+        Ok(())
+    })?;
+    Ok(reminders)
+}
