@@ -85,6 +85,7 @@ pub(crate) async fn round(round: &Round, results: &mut Results) {
         let id = format!("watch/{count}");
         results.add(&format!("{id}/bare"), flow.per_second(), theirs.per_second());
         results.add(&format!("{id}/cpu"), flow.cpu_us(), theirs.cpu_us());
+        results.alone(&format!("{id}/rate"), flow.per_second());
         ours_1000 = Some(flow);
     }
     let ours = fresh(round);

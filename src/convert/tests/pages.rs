@@ -8,7 +8,10 @@ use crate::{
     },
     v1,
 };
-use phasegate_engine::id::{FlagId, PipelineId, ReleaseId, Revision};
+use phasegate_engine::{
+    Among,
+    id::{FlagId, PipelineId, ReleaseId, Revision},
+};
 use std::fmt::Debug;
 
 const NEGATIVE: &[&str] = &["page_size must not be negative"];
@@ -236,4 +239,28 @@ fn events_are_listed_of_one_release_or_of_all() {
     let one = list("releases/r1", true);
     assert_eq!((one.release, one.order), (Some(release("r1")), EventOrder::NewestFirst));
     assert_eq!(one.after, Revision::new(8));
+}
+
+#[test]
+fn a_filter_has_only_those_looked_at_that_it_may_want() {
+    let flag = FlagId::parse("checkout").unwrap();
+    let flags = vec!["flags/checkout".to_owned()];
+    let states = |states: &[v1::ReleaseState]| states.iter().map(|state| (*state).into()).collect();
+    let baking = states(&[v1::ReleaseState::Baking, v1::ReleaseState::Paused]);
+    let either = states(&[v1::ReleaseState::Baking, v1::ReleaseState::Failed]);
+    let any = v1::ReleaseFilter::default;
+    let of_flag = std::slice::from_ref(&flag);
+    for (filter, among) in [
+        (any(), Among::All),
+        (v1::ReleaseFilter { pipelines: vec!["pipelines/web".to_owned()], ..any() }, Among::All),
+        (v1::ReleaseFilter { states: either, ..any() }, Among::All),
+        (v1::ReleaseFilter { states: baking, ..any() }, Among::Unfinished),
+        (v1::ReleaseFilter { unfinished_only: true, ..any() }, Among::Unfinished),
+        (v1::ReleaseFilter { flags: flags.clone(), ..any() }, Among::OfFlags(of_flag)),
+        (v1::ReleaseFilter { flags, unfinished_only: true, ..any() }, Among::UnfinishedOf(of_flag)),
+    ] {
+        let request =
+            v1::ListReleasesRequest { filter: Some(filter.clone()), ..Default::default() };
+        assert_eq!(list_releases(request).unwrap().filter.among(), among, "{filter:?}");
+    }
 }
