@@ -3,7 +3,7 @@
 use phasegate_server::store::Batch;
 use std::{
     fs::{File, OpenOptions},
-    io::Write as _,
+    io::{self, Write as _},
     os::unix::fs::FileExt as _,
     path::Path,
     time::{Duration, Instant},
@@ -83,8 +83,10 @@ const NEEDED: [&str; 9] = [
 ];
 
 /// Opens a store of Phasegate's that nobody has open, and reads what a start needs as bytes: the least that a
-/// start takes.
+/// start takes. Both find the file in the page cache.
 pub(crate) fn scan(directory: &Path) -> Duration {
+    let mut file = File::open(directory.join("db")).expect("it is there");
+    io::copy(&mut file, &mut io::sink()).expect("it can be read");
     let begun = Instant::now();
     let config = sled::Config::new().path(directory).cache_capacity(16 << 20);
     let database = config.open().expect("it was closed");
