@@ -23,7 +23,7 @@ pub trait Select: Send + Sync + 'static {
     /// looks at may change in the life of a release.
     fn matches(&self, release: &Release, state: ReleaseState) -> bool;
 
-    /// Which releases the initial set has to be looked for in.
+    /// Which releases the initial set is looked for in: all that match have to be among them.
     fn among(&self) -> Among<'_> {
         Among::All
     }
