@@ -1,6 +1,15 @@
 //! What the tests of the store write: commits that the engine decided on.
 
-use super::{Record, RequestKey, RequestRecord, Subject, Write};
+use super::{
+    Record, RequestKey, RequestRecord, Subject, Write,
+    memory::{Disk, MemoryTree},
+    record::{
+        Format, StoredProgress, decode, encode,
+        key::{Key, Kind},
+        parts,
+    },
+    tree::{Batch, Direction},
+};
 use phasegate_engine::{
     Event, State, apply,
     command::{Action, Call, Caller, Command, ConflictPolicy, Expected, FlagChange, Gate, Trigger},
@@ -79,6 +88,20 @@ impl History {
         history
     }
 
+    /// The same, and then a release that much is done to: more than its index takes at once.
+    pub(super) fn long() -> Self {
+        let mut history = Self::full();
+        for _ in 0..40 {
+            history.wait(Span::from_secs(1));
+            history.call(Action::PauseRelease { release: release("s-1") });
+            history.call(Action::UnpauseRelease {
+                release: release("s-1"),
+                expected: Expected::Anything,
+            });
+        }
+        history
+    }
+
     /// Time goes by.
     pub(super) fn wait(&mut self, span: Span) {
         self.now = self.now + span;
@@ -144,6 +167,35 @@ impl History {
     pub(super) fn flag(&self, id: &str) -> &Arc<Flag> {
         self.state.flag(&FlagId::parse(id).unwrap()).unwrap()
     }
+}
+
+/// Turns what a disk holds into what version 3 would have written: each record under its own key, and each
+/// entry of the log with a key in the index. The last batch is torn by it, so another must follow.
+pub(super) fn as_in_version_3(disk: &Disk) {
+    let tree = MemoryTree::of(disk);
+    let mut plain = Batch::default();
+    for kind in [Kind::Commit, Kind::Change, Kind::RequestAt, Kind::Audit] {
+        for entry in parts::scan(&tree, kind.all(), Direction::Up) {
+            let (key, value) = entry.unwrap().unwrap();
+            parts::insert(&mut plain, &key, value.as_ref().to_vec());
+            if let Key::Change(revision, release) = key {
+                plain.put(Key::ChangeOf(release, revision).bytes(), Vec::new());
+            }
+        }
+    }
+    for entry in parts::scan(&tree, Kind::Progress.all(), Direction::Up) {
+        let (key, value) = entry.unwrap().unwrap();
+        let stored: StoredProgress<'_> = decode(&key, value.as_ref()).unwrap();
+        parts::insert(&mut plain, &key, encode(&stored.progress));
+    }
+    disk.tamper(|map| {
+        let rewritten: [&[u8]; 6] =
+            [b"commit/", b"log/", b"log-of/", b"request-at/", b"audit/", b"progress/"];
+        map.retain(|key, _| !rewritten.iter().any(|prefix| key.starts_with(prefix)));
+        map.extend(plain.into_iter().map(|(key, value)| (key, value.unwrap())));
+        let format: Format = decode(&Key::Format, &map[&Key::Format.bytes()]).unwrap();
+        map.insert(Key::Format.bytes(), encode(&Format { format: 3, ..format }));
+    });
 }
 
 pub(super) fn release(id: &str) -> ReleaseId {

@@ -11,11 +11,12 @@ use super::{
     Counts, Error as StoreError, Finding, Store as _, StoreId, Verified, Writes,
     audit::{Act, AuditEntry},
     check,
-    ledger::{Ledger, put_audit, put_change, put_commit, put_request},
+    ledger::{Ledger, index::Gathered, put_audit, put_change, put_commit, request_key},
     memory,
     record::{
-        Oldest, StoredAudit, decode, encode,
+        ChangeRecord, Oldest, StoredAudit, StoredProgress, decode, encode,
         key::{Key, Kind},
+        packs::OpenPacks,
         parts,
     },
     sled,
@@ -25,7 +26,10 @@ use super::{
     },
     tree::{Batch, Direction, Tree},
 };
-use phasegate_engine::{id::Revision, time::Timestamp};
+use phasegate_engine::{
+    id::{ReleaseId, Revision},
+    time::Timestamp,
+};
 use serde::de::DeserializeOwned;
 use std::{
     borrow::Cow,
@@ -116,9 +120,9 @@ fn write_records<T: Tree>(
     to.kind(tree, Kind::Pipeline, |_, value| Some(Line::Pipeline(Cow::Owned(value))))?;
     to.kind(tree, Kind::Flag, |_, value| Some(Line::Flag(Cow::Owned(value))))?;
     to.kind(tree, Kind::Proposal, |_, value| Some(Line::Proposal(Cow::Owned(value))))?;
-    to.kind(tree, Kind::Progress, |key, progress| {
+    to.kind(tree, Kind::Progress, |key, stored: StoredProgress<'_>| {
         let Key::Progress(release) = key else { return None };
-        Some(Line::Progress(ProgressLine { release, progress: Cow::Owned(progress) }))
+        Some(Line::Progress(ProgressLine { release, progress: stored.progress }))
     })?;
     // What is below the oldest revision is on its way out of the store.
     to.kind(tree, Kind::Commit, |key, commit| {
@@ -301,6 +305,9 @@ fn read_records<T: Tree>(
 ) -> Result<Counts, Error> {
     let mut counted = Counted::default();
     let mut batch = Batch::default();
+    let mut packs = OpenPacks::default();
+    let mut index = Gathered::default();
+    let mut log = LogOrder::default();
     let mut audit = store.audit;
     if header.oldest > Revision::ZERO {
         let oldest = Oldest { revision: header.oldest };
@@ -320,20 +327,28 @@ fn read_records<T: Tree>(
                 parts::insert(&mut batch, &Key::Proposal(proposal.id.clone()), encode(&proposal));
             }
             Line::Progress(ProgressLine { release, progress }) => {
-                parts::insert(&mut batch, &Key::Progress(release), encode(&progress));
+                // Its entries of the log get an index of lists.
+                let stored = StoredProgress { progress, log: Vec::new() };
+                parts::insert(&mut batch, &Key::Progress(release), encode(&stored));
             }
             Line::Commit(CommitLine { revision, commit }) => {
-                put_commit(&mut batch, revision, commit);
+                log.commit(revision).map_err(|problem| lines.problem(problem))?;
+                put_commit(&mut batch, &mut packs, revision, commit);
             }
             Line::Change(ChangeLine { release, change }) => {
-                put_change(&mut batch, &release, &change);
+                log.change(&change, &release).map_err(|problem| lines.problem(problem))?;
+                index.add(&mut batch, &release, change.revision);
+                put_change(&mut batch, &mut packs, &release, &change);
             }
-            Line::Request(request) => put_request(&mut batch, &request),
+            // They come in any order, so they cannot lie in packs.
+            Line::Request(request) => {
+                parts::insert(&mut batch, &request_key(&request), encode(&request));
+            }
             Line::Audit(json) => {
                 let entry = AuditEntry::read(json).map_err(|error| lines.problem(error))?;
                 check::follows_in_chain(&entry, audit).map_err(|error| lines.problem(error))?;
                 audit = entry.head();
-                put_audit(&mut batch, &entry);
+                put_audit(&mut batch, &mut packs, &entry);
             }
             Line::Outbox(OutboxLine { sink, sequence, row }) => {
                 parts::insert(&mut batch, &Key::Outbox(sink, sequence), encode(&row));
@@ -348,10 +363,19 @@ fn read_records<T: Tree>(
             }
         }
         if batch.len() >= KEYS_PER_BATCH {
+            packs.write(&mut batch);
             let batch = std::mem::take(&mut batch);
             store.write_with_audit(batch, header.revision, header.time, audit)?;
         }
     }
+    for list in index.finish() {
+        list(&mut batch);
+        if batch.len() >= KEYS_PER_BATCH {
+            let batch = std::mem::take(&mut batch);
+            store.write_with_audit(batch, header.revision, header.time, audit)?;
+        }
+    }
+    packs.write(&mut batch);
     store.write_with_audit(batch, header.revision, header.time, audit)?;
     store.oldest = header.oldest;
     let act = Act::Imported { from: header.store_id, revision: header.revision };
@@ -359,6 +383,32 @@ fn read_records<T: Tree>(
     store.commit(Writes { audit: &imported, ..Writes::default() })?;
     counted.counts.audit += 1;
     Ok(counted.counts)
+}
+
+/// Where the log of a text has got. It is written from its beginning on, as it is read.
+#[derive(Default)]
+struct LogOrder {
+    commit: Revision,
+    change: Option<(Revision, ReleaseId)>,
+}
+
+impl LogOrder {
+    fn commit(&mut self, revision: Revision) -> Result<(), &'static str> {
+        let fits = self.commit < revision;
+        self.commit = revision;
+        if fits { Ok(()) } else { Err("a commit after a later one") }
+    }
+
+    fn change(
+        &mut self,
+        change: &ChangeRecord<'_>,
+        release: &ReleaseId,
+    ) -> Result<(), &'static str> {
+        let place = Some((change.revision, release.clone()));
+        let fits = self.change < place;
+        self.change = place;
+        if fits { Ok(()) } else { Err("an entry of the log after a later one") }
+    }
 }
 
 #[cfg(test)]
@@ -383,7 +433,7 @@ mod tests {
     }
 
     fn history() -> History {
-        let mut history = History::full();
+        let mut history = History::long();
         history.call(describe_flag("search", &"\"\\\u{1}ä".repeat(50_000)));
         history
     }
@@ -458,6 +508,9 @@ mod tests {
         let imported = is.iter().position(|line| line.contains("imported")).unwrap();
         let last = is.remove(imported);
         assert!(last.contains(&FIRST.to_string()) && last.contains(&SECOND.to_string()), "{last}");
+        // Requests of one moment stand in any order.
+        is.sort();
+        was.sort();
         assert_eq!(is, was);
     }
 

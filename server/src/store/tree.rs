@@ -11,7 +11,7 @@ use std::{collections::BTreeMap, ops::Range, time::Duration};
 /// An ordered map of byte strings that survives.
 pub trait Tree: Send + 'static {
     /// A key or a value, as the tree hands it out.
-    type Bytes: AsRef<[u8]> + Send;
+    type Bytes: AsRef<[u8]> + Send + Sync;
 
     /// The value at a key.
     fn get(&self, key: &[u8]) -> Result<Option<Self::Bytes>, Error>;

@@ -7,10 +7,11 @@ use super::{
 use crate::store::{
     Error,
     audit::{AuditHash, AuditHead},
-    ledger::stored,
+    ledger::{index, stored},
     record::{
-        ChangeRecord, CommitRecord, StoredAudit,
+        ChangeRecord, CommitRecord, NotIndexed, StoredAudit,
         key::{Key, Kind},
+        parts,
     },
     tree::{Direction, Tree},
 };
@@ -19,7 +20,10 @@ use phasegate_engine::{
     release::{Progress, Release, ReleaseState},
     time::Timestamp,
 };
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 /// Whether there is a commit for every revision that the log holds.
 pub(super) fn check_commits<T: Tree>(
@@ -76,6 +80,7 @@ pub(super) fn check_log<T: Tree>(
     let mut found: BTreeMap<Revision, u32> = BTreeMap::new();
     let mut newest: BTreeMap<ReleaseId, Newest> = BTreeMap::new();
     let mut count = 0;
+    let mut index = read_index(tree, notes)?;
     each(tree, Kind::Change, notes, |key, change: ChangeRecord<'_>, notes| {
         let Key::Change(revision, id) = key else { return Ok(()) };
         if *revision < oldest {
@@ -89,7 +94,7 @@ pub(super) fn check_log<T: Tree>(
         if commits.get(revision).is_none_or(|commit| commit.time != change.time) {
             notes.at(key, "its time is not that of its commit")?;
         }
-        if tree.get(&Key::ChangeOf(id.clone(), *revision).bytes())?.is_none() {
+        if !index.get_mut(id).is_some_and(|named| named.remove(revision)) {
             notes.at(key, "is missing from the index of its release")?;
         }
         let Some(release) = releases.get(id) else {
@@ -130,7 +135,12 @@ pub(super) fn check_log<T: Tree>(
             notes.at(&Key::Progress(id.clone()), "is not what its last entry in the log says")?;
         }
     }
-    check_log_index(tree, notes)?;
+    for (id, named) in index {
+        // A list goes when all of its entries have gone.
+        for revision in named.into_iter().filter(|revision| *revision >= oldest) {
+            notes.at(&Key::ChangeOf(id.clone(), revision), "there is no such entry")?;
+        }
+    }
     Ok(count)
 }
 
@@ -139,19 +149,38 @@ struct Newest {
     progress: Progress,
 }
 
-fn check_log_index<T: Tree>(tree: &T, notes: &mut impl Notes) -> Result<(), Error> {
-    for entry in tree.scan(Kind::ChangeOf.all(), Direction::Up) {
-        match Key::parse(entry?.0.as_ref()) {
-            Ok((Key::ChangeOf(id, revision), 0)) => {
-                if tree.get(&Key::Change(revision, id.clone()).bytes())?.is_none() {
-                    notes.at(&Key::ChangeOf(id, revision), "there is no such entry")?;
-                }
-            }
-            Ok((key, _)) => notes.at(&key, "stands in the middle of the log index")?,
+/// Which entries of the log the index names, by release.
+fn read_index<T: Tree>(
+    tree: &T,
+    notes: &mut impl Notes,
+) -> Result<BTreeMap<ReleaseId, BTreeSet<Revision>>, Error> {
+    let mut index: BTreeMap<ReleaseId, BTreeSet<Revision>> = BTreeMap::new();
+    let mut name = |key: &Key, id: ReleaseId, list: Vec<Revision>, notes: &mut _| {
+        let named = index.entry(id).or_default();
+        if named.last().zip(list.first()).is_some_and(|(last, first)| last >= first) {
+            Notes::at(notes, key, "names entries that are named before it")?;
+        }
+        named.extend(list);
+        Ok::<_, Error>(())
+    };
+    for entry in parts::scan(tree, Kind::ChangeOf.all(), Direction::Up) {
+        let read = entry?.and_then(|(key, value)| {
+            let (id, list) = index::list(&key, value.as_ref())?;
+            Ok((key, id, list))
+        });
+        match read {
+            Ok((key, id, list)) => name(&key, id, list, notes)?,
             Err(unreadable) => notes.note(unreadable.into())?,
         }
     }
-    Ok(())
+    each(tree, Kind::Progress, notes, |key, NotIndexed(list), notes| {
+        let Key::Progress(id) = key else { return Ok(()) };
+        if !list.is_sorted_by(|a, b| a < b) {
+            notes.at(key, "names entries of the log out of order")?;
+        }
+        name(key, id.clone(), list, notes)
+    })?;
+    Ok(index)
 }
 
 /// What is said of an end of the audit chain that is not there.
@@ -163,8 +192,8 @@ pub(super) fn check_audit_end<T: Tree>(
     head: AuditHead,
     notes: &mut impl Notes,
 ) -> Result<(), Error> {
-    for entry in tree.scan(Kind::Audit.all(), Direction::Down).take(1) {
-        let last = match Key::parse(entry?.0.as_ref()) {
+    for entry in parts::scan(tree, Kind::Audit.all(), Direction::Down).take(1) {
+        let last = match entry? {
             Ok((Key::Audit(sequence), _)) => sequence,
             Ok((key, _)) => return notes.at(&key, "stands in the middle of the audit chain"),
             Err(unreadable) => return notes.note(unreadable.into()),

@@ -8,7 +8,7 @@ use crate::store::{
     Error, RequestKey, RequestRecord,
     outbox::{OutboxKey, OutboxRow, Reminder},
     record::{
-        NOT_WHOLE, StoredRequest, decode, digest,
+        NOT_WHOLE, StoredProgress, StoredRequest, decode, digest,
         key::{Key, Kind},
         parts,
     },
@@ -18,7 +18,7 @@ use phasegate_engine::{
     flag::Flag,
     id::{PipelineId, ReleaseId, Revision},
     pipeline::Pipeline,
-    release::{Progress, Proposal, Release},
+    release::{Proposal, Release},
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -102,8 +102,9 @@ fn read_releases<T: Tree>(
     proposals.sort_by(|a, b| a.id.cmp(&b.id));
     let mut proposals = proposals.into_iter().peekable();
     let mut releases: Vec<Arc<Release>> = Vec::new();
-    each_of_many(tree, Kind::Progress, notes, |key, progress: Progress, notes| {
+    each_of_many(tree, Kind::Progress, notes, |key, stored: StoredProgress<'_>, notes| {
         let Key::Progress(id) = key else { return Ok(()) };
+        let progress = stored.progress.into_owned();
         while let Some(alone) = proposals.next_if(|proposal| proposal.id < *id) {
             notes.at(&Key::Proposal(alone.id.clone()), "has no progress")?;
         }

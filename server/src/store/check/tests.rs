@@ -1,20 +1,20 @@
 //! What must be noticed, shown on stores that were tampered with.
 
 use crate::store::{
-    Compaction, Error, Record, Store, StoreId, Writes,
+    Compaction, CompactionProgress, Error, LogQuery, Order, Record, Store, StoreId, Write, Writes,
     audit::{Act, AuditEntry, AuditHead, Suppressed},
     memory::{self, Disk},
-    outbox::Reminder,
-    record::{ChangeRecord, Format, Oldest, StoredAudit, decode, encode, key::Key},
-    testing::{History, START, describe_flag, release},
+    outbox::{OutboxKey, Reminder},
+    record::{ChangeRecord, Format, Oldest, StoredAudit, StoredProgress, decode, encode, key::Key},
+    testing::{History, START, as_in_version_3, describe_flag, release},
 };
 use phasegate_engine::{
-    event::Happened,
-    id::{FlagId, PipelineId, Revision},
+    event::{Change, Happened},
+    id::{FlagId, PipelineId, Revision, SinkId},
     release::{GuardProgress, PhaseIndex, Progress, Proposal, Stage, Wait},
     time::Span,
 };
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 use uuid::Uuid;
 
 const STORE: StoreId = StoreId(Uuid::from_u128(1));
@@ -41,11 +41,32 @@ fn history() -> History {
 fn check(tamper: impl FnOnce(&mut Map), noticed: Noticed, expected: &str) {
     let disk = Disk::new();
     memory::open(&disk, STORE).unwrap().commit(Writes::of(&history().records)).unwrap();
+    // Each record has a key, which it can be found and changed by.
+    as_in_version_3(&disk);
+    check_on(&disk, history(), tamper, noticed, expected);
+}
+
+/// The same where records lie in packs.
+fn check_packed(tamper: impl FnOnce(&mut Map), noticed: Noticed, expected: &str) {
+    let disk = Disk::new();
+    let history = History::long();
+    memory::open(&disk, STORE).unwrap().commit(Writes::of(&history.records)).unwrap();
+    check_on(&disk, history, tamper, noticed, expected);
+}
+
+fn check_on(
+    disk: &Disk,
+    mut history: History,
+    tamper: impl FnOnce(&mut Map),
+    noticed: Noticed,
+    expected: &str,
+) {
     // Another batch, so that what is tampered with is not in the last one.
-    let last = history().call(describe_flag("checkout", "another"));
-    memory::open(&disk, STORE).unwrap().commit(Writes::of(&[last])).unwrap();
+    let last = history.call(describe_flag("checkout", "another"));
+    memory::open(disk, STORE).unwrap().commit(Writes::of(&[last])).unwrap();
+    assert_eq!(memory::open(disk, STORE).unwrap().verify().unwrap().findings, []);
     disk.tamper(tamper);
-    let mut store = memory::open(&disk, STORE).unwrap();
+    let mut store = memory::open(disk, STORE).unwrap();
     let findings = store.verify().unwrap().findings;
     let found = findings.iter().any(|finding| finding.to_string() == expected);
     assert!(found, "verify finds {findings:#?}, not {expected:?}");
@@ -150,6 +171,7 @@ fn check_chain(tamper: impl FnOnce(&mut Map), noticed: Noticed, expected: &str) 
     }
     let writes = Writes { audit: &entries, ..Writes::default() };
     memory::open(&disk, STORE).unwrap().commit(writes).unwrap();
+    as_in_version_3(&disk);
     memory::open(&disk, STORE).unwrap().commit(Writes::of(&history().records)).unwrap();
     assert_eq!(memory::open(&disk, STORE).unwrap().verify().unwrap().counts.audit, 5);
     disk.tamper(tamper);
@@ -230,22 +252,114 @@ fn a_store_of_an_earlier_format_is_of_a_later_one_from_the_first_on_that_it_woul
     disk.tamper(|map| {
         map.insert(Key::Format.bytes(), encode(&Format { format: 1, store_id: STORE }));
     });
-    let (first, second) = (history().records, history().records.split_off(5));
-    let without = |record: &Record| Record { request: None, ..record.clone() };
-    let without: Vec<Record> = first[..5].iter().map(without).collect();
-    // The batch that tampering tore is not the last one any more after this.
-    memory::open(&disk, STORE).unwrap().commit(Writes::of(&without)).unwrap();
+    memory::open(&disk, STORE).unwrap().commit(Writes::default()).unwrap();
     assert_eq!(format(&disk), 1);
-    let act = Act::Imported { from: STORE, revision: revision(1) };
-    let entry = AuditEntry::after(AuditHead::EMPTY, START, STORE, act);
-    let writes = Writes { audit: std::slice::from_ref(&entry), ..Writes::default() };
+    let key = OutboxKey { sink: SinkId::parse("on-call").unwrap(), sequence: 1 };
+    let nothing = [Write::Delete(key)];
+    let writes = Writes { outbox: &nothing, ..Writes::default() };
     memory::open(&disk, STORE).unwrap().commit(writes).unwrap();
     assert_eq!(format(&disk), 2);
-    memory::open(&disk, STORE).unwrap().commit(Writes::of(&second)).unwrap();
-    assert_eq!(format(&disk), 3);
-    let mut store = memory::open(&disk, STORE).unwrap();
-    assert_eq!(store.load().unwrap().audit, entry.head());
-    assert_eq!(store.verify().unwrap().findings, []);
+    memory::open(&disk, STORE).unwrap().commit(Writes::of(&history().records)).unwrap();
+    assert_eq!(format(&disk), 4);
+    assert_eq!(memory::open(&disk, STORE).unwrap().verify().unwrap().findings, []);
+}
+
+#[test]
+fn a_store_of_version_3_is_read_and_goes_on() {
+    let history = History::long();
+    let query = |release: Option<&str>, order| LogQuery {
+        after: Revision::ZERO,
+        up_to: Revision::LAST,
+        release: release.map(|id| self::release(id)),
+        order,
+        limit: usize::MAX,
+    };
+    // What came before is turned into the older form at several places in the life of a release.
+    for turned in [5, 30, 60, 90] {
+        let disk = Disk::new();
+        let (before, after) = history.records.split_at(turned);
+        memory::open(&disk, STORE).unwrap().commit(Writes::of(before)).unwrap();
+        as_in_version_3(&disk);
+        let mut store = memory::open(&disk, STORE).unwrap();
+        for record in after {
+            store.commit(Writes::of(std::slice::from_ref(record))).unwrap();
+        }
+        assert_eq!(store.verify().unwrap().findings, []);
+        assert_eq!(store.load().unwrap().state, history.state);
+        for id in [None, Some("s-1"), Some("r-1")] {
+            let of_it =
+                |change: &Arc<Change>| id.is_none_or(|id| change.release.id() == &release(id));
+            let mut expected: Vec<_> = history.changes().into_iter().filter(of_it).collect();
+            assert_eq!(store.changes(&query(id, Order::OldestFirst)).unwrap(), expected);
+            if id.is_some() {
+                expected.reverse();
+                assert_eq!(store.changes(&query(id, Order::NewestFirst)).unwrap(), expected);
+            }
+        }
+        // And goes as a whole, some at a time, sound at each step.
+        let later = history.now + Span::DAY;
+        let limits = Compaction { changes_before: later, requests_before: later, most: 7 };
+        let mut gone = 0;
+        loop {
+            let compacted = store.compact(&limits).unwrap();
+            gone += compacted.changes;
+            assert_eq!(store.verify().unwrap().findings, []);
+            if compacted.progress == CompactionProgress::Done {
+                break;
+            }
+        }
+        assert_eq!(gone, history.changes().len());
+        drop(store);
+        let mut left = Vec::new();
+        disk.tamper(|map| {
+            left = map.keys().filter(|key| key.starts_with(b"log")).cloned().collect()
+        });
+        assert_eq!(left, Vec::<Vec<u8>>::new());
+    }
+}
+
+#[test]
+fn a_pack_or_a_list_that_was_touched_is_noticed() {
+    let commits = Key::Commit(revision(1));
+    check_packed(
+        remove(commits.clone()),
+        ByLoad,
+        "commit/96: the commits from 1 on are missing before it",
+    );
+    let moved = rename(commits.clone(), Key::Commit(revision(2)));
+    check_packed(moved, ByLoad, "commit/2: the pack begins with another record");
+    let cut = |map: &mut Map| map.get_mut(&commits.bytes()).unwrap().truncate(100);
+    check_packed(cut, ByLoad, "commit/1: the pack is cut off");
+    let list = |last| Key::ChangeOf(release("s-1"), revision(last));
+    let write = |last, revisions: [u64; 2]| {
+        move |map: &mut Map| {
+            map.insert(list(last).bytes(), encode(&revisions)).unwrap();
+        }
+    };
+    let missing = "log/5/s-1: is missing from the index of its release";
+    check_packed(remove(list(46)), ByVerify, missing);
+    let missing = "log/16/s-1: is missing from the index of its release";
+    check_packed(write(46, [5, 46]), ByVerify, missing);
+    let wrong = "log-of/s-1/46: is no list that ends with its key";
+    check_packed(write(46, [5, 45]), ByVerify, wrong);
+    check_packed(write(46, [46, 46]), ByVerify, wrong);
+    let twice = "log-of/s-1/78: names entries that are named before it";
+    check_packed(write(78, [46, 78]), ByVerify, twice);
+    check_packed(write(46, [4, 46]), ByVerify, "log-of/s-1/4: there is no such entry");
+    let key = Key::Progress(release("s-1"));
+    let rest = |change: fn(&mut Vec<Revision>)| {
+        let key = key.clone();
+        move |map: &mut Map| {
+            let mut stored: StoredProgress<'_> = decode(&key, &map[&key.bytes()]).unwrap();
+            assert!(stored.log.len() > 5);
+            change(&mut stored.log);
+            map.insert(key.bytes(), encode(&stored));
+        }
+    };
+    let order = "progress/s-1: names entries of the log out of order";
+    check_packed(rest(|log| log.swap(0, 1)), ByVerify, order);
+    let missing = "log/95/s-1: is missing from the index of its release";
+    check_packed(rest(|log| log.truncate(log.len() - 1)), ByVerify, missing);
 }
 
 #[test]
@@ -254,11 +368,11 @@ fn a_store_of_another_format_is_not_read() {
     memory::open(&disk, STORE).unwrap();
     disk.tamper(|map| {
         let format = map.get_mut(&Key::Format.bytes()).unwrap();
-        let three = format.iter().position(|byte| *byte == 3).unwrap();
-        format[three] = 4;
+        let four = format.iter().position(|byte| *byte == 4).unwrap();
+        format[four] = 5;
     });
     let opened = memory::open(&disk, STORE);
-    assert!(matches!(opened, Err(Error::Format { found: 4, ours: 3 })));
+    assert!(matches!(opened, Err(Error::Format { found: 5, ours: 4 })));
 }
 
 /// Writes requests as version 2 had them: under their digests, and nothing under their times.
@@ -280,9 +394,11 @@ fn of_version_2() -> Disk {
     let mut records = history().records;
     let last = records.pop().unwrap();
     store.commit(Writes::of(&records)).unwrap();
-    store.commit(Writes::of(&[Record { request: None, ..last }])).unwrap();
     drop(store);
+    as_in_version_3(&disk);
     disk.tamper(as_in_version_2);
+    let last = Record { request: None, ..last };
+    memory::open(&disk, STORE).unwrap().commit(Writes::of(&[last])).unwrap();
     disk
 }
 

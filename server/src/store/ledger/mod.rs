@@ -4,15 +4,19 @@
 //! the batch, so that a torn batch is found at the next start. One batch is one barrier: nothing is
 //! acknowledged before [`Tree::sync`] has returned.
 
+mod compaction;
+pub(super) mod index;
+
 use super::{
-    AuditQuery, Compacted, Compaction, CompactionProgress, Error, Image, LogQuery, LoggedCommit,
-    Order, Record, Store, StoreId, Verified, Write, Writes,
+    AuditQuery, Compacted, Compaction, Error, Image, LogQuery, LoggedCommit, Order, Record, Store,
+    StoreId, Verified, Write, Writes,
     audit::{AuditEntry, AuditHash, AuditHead},
     check,
     record::{
         ChangeRecord, CommitRecord, FORMAT, FORMAT_OLDEST, Format, Head, Oldest, StoredAudit,
         StoredRequest, Unreadable, decode, digest, encode,
         key::{self, Key},
+        packs::OpenPacks,
         parts,
     },
     tree::{Batch, Direction, Tree},
@@ -24,10 +28,6 @@ use phasegate_engine::{
     time::Timestamp,
 };
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
-
-/// How many keys one batch of a compaction removes. A batch is written in one go, and its keys are
-/// listed in the head, so this bounds both; 1024 of them take some 50 KiB there.
-const KEYS_PER_COMPACTION_BATCH: usize = 1024;
 
 /// Commits that are read at once, and about how many bytes of their entries.
 const COMMITS_PER_STRETCH: usize = 256;
@@ -45,6 +45,8 @@ pub struct Ledger<T> {
     pub(super) audit: AuditHead,
     /// Of what is stored.
     pub(super) format: u32,
+    /// None after a start: the first batch begins new ones.
+    pub(super) packs: OpenPacks,
     health: Health,
 }
 
@@ -67,6 +69,7 @@ impl<T: Tree> Ledger<T> {
             oldest: Revision::ZERO,
             audit: AuditHead::EMPTY,
             format: FORMAT,
+            packs: OpenPacks::default(),
             health: Health::Good,
         };
         let mut batch = Batch::default();
@@ -119,6 +122,7 @@ impl<T: Tree> Ledger<T> {
             oldest: oldest.map_or(Revision::ZERO, |oldest| oldest.revision),
             audit,
             format: format.format,
+            packs: OpenPacks::default(),
             health: Health::Good,
         }))
     }
@@ -169,7 +173,12 @@ impl<T: Tree> Ledger<T> {
         }
     }
 
-    fn put_record(&self, batch: &mut Batch, record: &Record) -> Result<(), Error> {
+    fn put_record(
+        &self,
+        batch: &mut Batch,
+        packs: &mut OpenPacks,
+        record: &Record,
+    ) -> Result<(), Error> {
         let tree = &self.tree;
         for write in &record.flags {
             match write {
@@ -191,21 +200,24 @@ impl<T: Tree> Ledger<T> {
             parts::insert(batch, &Key::Proposal(proposal.id.clone()), encode(proposal));
         }
         for release in &record.releases {
-            let key = Key::Progress(release.id().clone());
-            parts::replace(batch, tree, &key, encode(&release.progress))?;
+            let logged = record.changes.iter().any(|change| change.release.id() == release.id());
+            let entry = logged.then_some(record.revision);
+            index::put_progress(batch, tree, release, entry, self.oldest)?;
         }
-        for change in &record.changes {
-            put_change(batch, change.release.id(), &ChangeRecord::from(&**change));
+        let mut changes: Vec<&Change> = record.changes.iter().map(|change| &**change).collect();
+        changes.sort_by(|a, b| a.release.id().cmp(b.release.id()));
+        for change in changes {
+            put_change(batch, packs, change.release.id(), &ChangeRecord::from(change));
         }
         let changes = u32::try_from(record.changes.len())
             .map_err(|_| Error::Rejected("more changes than can be counted".into()))?;
-        put_commit(batch, record.revision, CommitRecord { time: record.time, changes });
+        put_commit(batch, packs, record.revision, CommitRecord { time: record.time, changes });
         if let Some((key, done)) = &record.request {
             let stored = StoredRequest {
                 key: std::borrow::Cow::Borrowed(key),
                 record: std::borrow::Cow::Borrowed(done),
             };
-            put_request(batch, &stored);
+            packs.add(batch, &request_key(&stored), encode(&stored));
         }
         Ok(())
     }
@@ -239,16 +251,9 @@ impl<T: Tree> Ledger<T> {
 
     /// Entries of the log about one release.
     fn changes_of(&self, release: &ReleaseId, query: &Stretch) -> Result<Vec<Arc<Change>>, Error> {
-        let range = key::changes_of_between(release, query.from, query.to);
         let mut proposals = Proposals::new(&self.tree);
         let mut changes = Vec::new();
-        for entry in self.tree.scan(range, query.direction()).take(query.limit.max(1)) {
-            let (index, _) = entry?;
-            let (Key::ChangeOf(_, revision), 0) = Key::parse(index.as_ref())? else {
-                return Err(Error::Damaged(format!(
-                    "the log index of {release} holds another key"
-                )));
-            };
+        for revision in index::entries(&self.tree, release, query)? {
             let key = Key::Change(revision, release.clone());
             let record: ChangeRecord<'_> = stored(&self.tree, &key)?
                 .ok_or_else(|| Unreadable::at(&key, "the entry is missing from the log"))?;
@@ -285,111 +290,14 @@ impl<T: Tree> Ledger<T> {
         }
         Ok(changes)
     }
-
-    /// The commits that a compaction takes out of the log: those before the new oldest revision.
-    fn removable(&self, limits: &Compaction) -> Result<Removable, Error> {
-        let range = key::commits_between(Revision::ZERO, self.revision.next());
-        let mut removable = Removable { commits: Vec::new(), oldest: self.oldest, more: false };
-        for entry in parts::scan(&self.tree, range, Direction::Up) {
-            let (key, value) = entry??;
-            let Key::Commit(revision) = key else {
-                return Err(Unreadable::at(&key, "stands in the middle of the commits").into());
-            };
-            let commit: CommitRecord = decode(&key, value.as_ref())?;
-            // What is below the oldest revision was left by a compaction that did not get to the
-            // end; it goes whatever its time.
-            if commit.time >= limits.changes_before && revision >= self.oldest {
-                break;
-            }
-            if removable.commits.len() == limits.most {
-                removable.more = true;
-                break;
-            }
-            removable.oldest = removable.oldest.max(revision.next());
-            removable.commits.push(revision);
-        }
-        Ok(removable)
-    }
-
-    /// Removes commits with their entries in the log; says how many entries those were.
-    fn remove_commits(&mut self, commits: &[Revision]) -> Result<usize, Error> {
-        let mut batch = Batch::default();
-        let mut changes = 0;
-        for revision in commits {
-            let range = key::changes_between(*revision, revision.next());
-            let mut doomed = Vec::new();
-            for entry in self.tree.scan(range, Direction::Up) {
-                doomed.push(entry?.0);
-            }
-            for bytes in doomed {
-                if let (Key::Change(revision, release), 0) = Key::parse(bytes.as_ref())? {
-                    batch.delete(Key::ChangeOf(release, revision).bytes());
-                    changes += 1;
-                }
-                batch.delete(bytes.as_ref().to_vec());
-            }
-            // The commit goes last and with its entries, or the next compaction would not find them.
-            batch.delete(Key::Commit(*revision).bytes());
-            if batch.len() >= KEYS_PER_COMPACTION_BATCH {
-                self.write(std::mem::take(&mut batch), self.revision, self.time)?;
-            }
-        }
-        if !batch.is_empty() {
-            self.write(batch, self.revision, self.time)?;
-        }
-        Ok(changes)
-    }
-
-    fn remove_requests(&mut self, limits: &Compaction) -> Result<ForgottenRequests, Error> {
-        let mut batch = Batch::default();
-        let mut forgotten = ForgottenRequests { keys: Vec::new(), more: false };
-        let range = key::requests_before(limits.requests_before);
-        for (seen, entry) in parts::scan(&self.tree, range, Direction::Up).enumerate() {
-            let (at, value) = entry??;
-            let Key::RequestAt(time, digest) = at else {
-                return Err(Unreadable::at(&at, "stands in the middle of the requests").into());
-            };
-            if seen == limits.most {
-                forgotten.more = true;
-                break;
-            }
-            parts::delete(&mut batch, &self.tree, &at)?;
-            if !value.as_ref().is_empty() {
-                let request: StoredRequest<'_> = decode(&at, value.as_ref())?;
-                forgotten.keys.push(request.key.into_owned());
-                continue;
-            }
-            let key = Key::Request(digest);
-            let request: Option<StoredRequest<'_>> = stored(&self.tree, &key)?;
-            if let Some(request) = request.filter(|request| request.record.time == time) {
-                parts::delete(&mut batch, &self.tree, &key)?;
-                forgotten.keys.push(request.key.into_owned());
-            }
-        }
-        if !batch.is_empty() {
-            self.write(batch, self.revision, self.time)?;
-        }
-        Ok(forgotten)
-    }
-}
-
-struct Removable {
-    commits: Vec<Revision>,
-    oldest: Revision,
-    more: bool,
-}
-
-struct ForgottenRequests {
-    keys: Vec<super::RequestKey>,
-    more: bool,
 }
 
 impl Writes<'_> {
     /// The oldest format that describes what this brings.
     fn needed_format(&self) -> u32 {
-        if self.records.iter().any(|record| record.request.is_some()) {
-            3
-        } else if self.audit.is_empty() && self.outbox.is_empty() && self.reminders.is_empty() {
+        if !self.records.is_empty() || !self.audit.is_empty() {
+            4
+        } else if self.outbox.is_empty() && self.reminders.is_empty() {
             1
         } else {
             2
@@ -408,17 +316,19 @@ impl<T: Tree> Store for Ledger<T> {
         let records = writes.records;
         let (mut revision, mut time) = (self.revision, self.time);
         let mut batch = Batch::default();
+        let mut packs = self.packs.clone();
         for record in records {
             check::follows(record, revision, time)?;
             (revision, time) = (record.revision, record.time);
-            self.put_record(&mut batch, record)?;
+            self.put_record(&mut batch, &mut packs, record)?;
         }
         let mut audit = self.audit;
         for entry in writes.audit {
             check::follows_in_chain(entry, audit)?;
-            put_audit(&mut batch, entry);
+            put_audit(&mut batch, &mut packs, entry);
             audit = entry.head();
         }
+        packs.write(&mut batch);
         self.put_notices(&mut batch, writes)?;
         if batch.is_empty() {
             return Ok(());
@@ -429,7 +339,7 @@ impl<T: Tree> Store for Ledger<T> {
             parts::replace(&mut batch, &self.tree, &Key::Format, encode(&stored))?;
         }
         self.write_with_audit(batch, revision, time, audit)?;
-        self.format = format;
+        (self.format, self.packs) = (format, packs);
         Ok(())
     }
 
@@ -476,8 +386,10 @@ impl<T: Tree> Store for Ledger<T> {
     fn commits(&mut self, from: Revision, to: Revision) -> Result<Vec<LoggedCommit>, Error> {
         self.usable()?;
         let (mut commits, mut bytes, mut next) = (Vec::new(), 0, from);
-        let range = key::commits_between(from, to.min(self.revision).next());
-        for entry in parts::scan(&self.tree, range, Direction::Up) {
+        let end = to.min(self.revision).next();
+        let mut log =
+            parts::scan(&self.tree, key::changes_between(from, end), Direction::Up).peekable();
+        for entry in parts::scan(&self.tree, key::commits_between(from, end), Direction::Up) {
             if commits.len() == COMMITS_PER_STRETCH || bytes > BYTES_PER_STRETCH {
                 break;
             }
@@ -487,8 +399,11 @@ impl<T: Tree> Store for Ledger<T> {
             }
             let commit: CommitRecord = decode(&key, value.as_ref())?;
             let mut changes = Vec::new();
-            let range = key::changes_between(next, next.next());
-            for entry in parts::scan(&self.tree, range, Direction::Up) {
+            let of_this = |entry: &Result<parts::Entry<T::Bytes>, Error>| {
+                let Ok(Ok((key, _))) = entry else { return true };
+                !matches!(key, Key::Change(revision, _) if *revision != next)
+            };
+            while let Some(entry) = log.next_if(of_this) {
                 let (key, value) = entry??;
                 let Key::Change(_, release) = &key else {
                     return Err(Unreadable::at(&key, "stands in the middle of the log").into());
@@ -510,26 +425,7 @@ impl<T: Tree> Store for Ledger<T> {
 
     fn compact(&mut self, limits: &Compaction) -> Result<Compacted, Error> {
         self.usable()?;
-        let removable = self.removable(limits)?;
-        if removable.oldest > self.oldest {
-            let mut batch = Batch::default();
-            let oldest = Oldest { revision: removable.oldest };
-            parts::insert(&mut batch, &Key::Oldest, encode(&oldest));
-            self.write(batch, self.revision, self.time)?;
-            self.oldest = removable.oldest;
-        }
-        let changes = self.remove_commits(&removable.commits)?;
-        let forgotten = self.remove_requests(limits)?;
-        Ok(Compacted {
-            oldest: self.oldest,
-            requests: forgotten.keys,
-            changes,
-            progress: if removable.more || forgotten.more {
-                CompactionProgress::More
-            } else {
-                CompactionProgress::Done
-            },
-        })
+        self.remove_old(limits)
     }
 
     fn free_space(&self) -> Result<Option<u64>, Error> {
@@ -542,6 +438,7 @@ impl<T: Tree> Store for Ledger<T> {
 }
 
 /// A query of the log, brought to what the log holds.
+#[derive(Clone, Copy, Debug)]
 struct Stretch {
     /// Inclusive.
     from: Revision,
@@ -592,27 +489,34 @@ pub(super) fn stored<T: Tree, V: serde::de::DeserializeOwned>(
     Ok(value.map(|value| decode(key, value.as_ref())).transpose()?)
 }
 
-/// Writes an entry of the log and its index.
-pub(super) fn put_change(batch: &mut Batch, release: &ReleaseId, change: &ChangeRecord<'_>) {
-    let key = Key::Change(change.revision, release.clone());
-    parts::insert(batch, &key, encode(change));
-    batch.put(Key::ChangeOf(release.clone(), change.revision).bytes(), Vec::new());
+/// Writes an entry of the log.
+pub(super) fn put_change(
+    batch: &mut Batch,
+    packs: &mut OpenPacks,
+    release: &ReleaseId,
+    change: &ChangeRecord<'_>,
+) {
+    packs.add(batch, &Key::Change(change.revision, release.clone()), encode(change));
 }
 
 /// Writes a commit.
-pub(super) fn put_commit(batch: &mut Batch, revision: Revision, commit: CommitRecord) {
-    parts::insert(batch, &Key::Commit(revision), encode(&commit));
+pub(super) fn put_commit(
+    batch: &mut Batch,
+    packs: &mut OpenPacks,
+    revision: Revision,
+    commit: CommitRecord,
+) {
+    packs.add(batch, &Key::Commit(revision), encode(&commit));
 }
 
 /// Writes an entry of the audit chain.
-pub(super) fn put_audit(batch: &mut Batch, entry: &AuditEntry) {
-    parts::insert(batch, &Key::Audit(entry.sequence), encode(&StoredAudit::from(entry)));
+pub(super) fn put_audit(batch: &mut Batch, packs: &mut OpenPacks, entry: &AuditEntry) {
+    packs.add(batch, &Key::Audit(entry.sequence), encode(&StoredAudit::from(entry)));
 }
 
-/// Writes a request, under its time: requests are read all at once, and removed from the oldest on.
-pub(super) fn put_request(batch: &mut Batch, request: &StoredRequest<'_>) {
-    let key = Key::RequestAt(request.record.time, digest(&request.key));
-    parts::insert(batch, &key, encode(request));
+/// Where a request stands: under its time, as requests are read all at once, and removed from the oldest on.
+pub(super) fn request_key(request: &StoredRequest<'_>) -> Key {
+    Key::RequestAt(request.record.time, digest(&request.key))
 }
 
 #[cfg(test)]

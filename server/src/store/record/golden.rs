@@ -4,9 +4,10 @@
 //! else, unless somebody has made sure that they can. After that `UPDATE_EXPECT=1` writes it anew.
 
 use super::{
-    ChangeRecord, CommitRecord, FORMAT, Format, Head, Oldest, StoredAudit, StoredRequest, decode,
-    digest, encode,
+    ChangeRecord, CommitRecord, FORMAT, Format, Head, Oldest, StoredAudit, StoredProgress,
+    StoredRequest, decode, digest, encode,
     key::{Key, hex},
+    packs::OpenPacks,
     parts,
 };
 use crate::store::{
@@ -86,12 +87,17 @@ fn stored_bytes_are_those_of_the_golden_file() {
     for progress in progresses() {
         golden.add(&Key::Progress(release()), &progress);
     }
+    let progress = progresses().swap_remove(0);
+    let log = vec![Revision::new(2), Revision::new(3)];
+    let stored = StoredProgress { progress: Cow::Owned(progress), log: log.clone() };
+    golden.add(&Key::Progress(release()), &stored);
     let commit = CommitRecord { time: time(3), changes: 1 };
     golden.add(&Key::Commit(Revision::new(3)), &commit);
     golden.add(&Key::Change(Revision::new(3), release()), &change());
     let traced = ChangeRecord { trace: Some(TRACE.into()), ..change() };
     golden.add(&Key::Change(Revision::new(3), release()), &traced);
     golden.bytes("log-of/r-1/3", &Key::ChangeOf(release(), Revision::new(3)).bytes());
+    golden.add(&Key::ChangeOf(release(), Revision::new(3)), &log);
     for request in requests() {
         golden.add(&Key::Request(digest(&request.key)), &request);
     }
@@ -104,6 +110,15 @@ fn stored_bytes_are_those_of_the_golden_file() {
         golden.add(&Key::Outbox(SinkId::parse("on-call").unwrap(), 3), &row);
     }
     golden.add(&Key::Reminder(release()), &Reminder { expires: time(9) });
+    let (mut packs, mut batch) = (OpenPacks::default(), Batch::default());
+    for number in [3, 4] {
+        packs.add(&mut batch, &Key::Commit(Revision::new(number)), encode(&commit));
+    }
+    packs.write(&mut batch);
+    for (key, value) in batch.iter() {
+        golden.bytes("key of a pack", key);
+        golden.bytes("the pack", value.unwrap());
+    }
     let mut cut = Batch::default();
     parts::insert(&mut cut, &Key::Progress(release()), vec![b'x'; parts::LONGEST + 1]);
     for (key, value) in cut.iter() {

@@ -34,11 +34,11 @@ pub(in crate::store) enum Key {
     Commit(Revision),
     /// What a commit did to a release: an entry of the log.
     Change(Revision, ReleaseId),
-    /// Index: the entries of the log about one release.
+    /// Index: some entries of the log about one release, of which this is the last.
     ChangeOf(ReleaseId, Revision),
     /// A request that must not be done twice.
     Request(RequestDigest),
-    /// Index: requests by their time.
+    /// The same by its time.
     RequestAt(Timestamp, RequestDigest),
     /// An entry of the audit chain.
     Audit(u64),
@@ -69,7 +69,7 @@ const REMINDER: &[u8] = b"reminder/";
 const PART: u8 = 0;
 
 /// Everything of one kind that lies side by side.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::store) enum Kind {
     Flag,
     Pipeline,
@@ -86,7 +86,8 @@ pub(in crate::store) enum Kind {
 }
 
 impl Kind {
-    fn prefix(self) -> &'static [u8] {
+    /// What all its keys begin with.
+    pub(in crate::store) fn prefix(self) -> &'static [u8] {
         match self {
             Self::Flag => FLAG,
             Self::Pipeline => PIPELINE,
@@ -119,7 +120,7 @@ pub(in crate::store) fn commits_between(from: Revision, to: Revision) -> Range<V
     numbered(COMMIT, from.get())..numbered(COMMIT, to.get())
 }
 
-/// The index entries of one release, from the first revision up to, and without, the second.
+/// The index of one release, from the first revision up to, and without, the second.
 pub(in crate::store) fn changes_of_between(
     release: &ReleaseId,
     from: Revision,
@@ -129,12 +130,18 @@ pub(in crate::store) fn changes_of_between(
     numbered(&prefix, from.get())..numbered(&prefix, to.get())
 }
 
+/// The index of one release from a revision on.
+pub(in crate::store) fn changes_of_from(release: &ReleaseId, from: Revision) -> Range<Vec<u8>> {
+    let prefix = of_release(release);
+    numbered(&prefix, from.get())..below(prefix).end
+}
+
 /// The entries of the audit chain from the first number up to, and without, the second.
 pub(in crate::store) fn audit_between(from: u64, to: u64) -> Range<Vec<u8>> {
     numbered(AUDIT, from)..numbered(AUDIT, to)
 }
 
-/// The time index of the requests that were done before a time.
+/// The requests that were done before a time.
 pub(in crate::store) fn requests_before(time: Timestamp) -> Range<Vec<u8>> {
     REQUEST_AT.to_vec()..numbered(REQUEST_AT, millis(time))
 }

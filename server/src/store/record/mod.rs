@@ -6,6 +6,7 @@
 //! version could not read it.
 
 pub(super) mod key;
+pub(super) mod packs;
 pub(super) mod parts;
 
 use super::{
@@ -19,15 +20,22 @@ use phasegate_engine::{
     release::{Progress, Proposal, Release, ReleaseState},
     time::Timestamp,
 };
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde::{
+    Deserialize, Deserializer, Serialize, Serializer,
+    de::{
+        self, DeserializeOwned, IgnoredAny, MapAccess, SeqAccess, Visitor,
+        value::MapAccessDeserializer,
+    },
+};
 use sha2::{Digest, Sha256};
-use std::{borrow::Cow, sync::Arc};
+use std::{borrow::Cow, fmt, marker::PhantomData, sync::Arc};
 
-/// Version of all that is described here. A store of version 1 holds no audit chain and no outbox, and
-/// one of version 2 its requests under [`Key::Request`] instead of [`Key::RequestAt`]. It is one of the
-/// later version from the first batch on that brings such a thing. A server that knows only the earlier
-/// one must not open it then: it would go on without what it does not know of.
-pub(super) const FORMAT: u32 = 3;
+/// Version of all that is described here. A store of version 1 holds no audit chain and no outbox, one of
+/// version 2 its requests under [`Key::Request`] instead of [`Key::RequestAt`], and one of version 3 no
+/// packs and no lists under [`Key::ChangeOf`]. It is one of the later version from the first batch on that
+/// brings such a thing. A server that knows only the earlier one must not open it then: it would go on
+/// without what it does not know of.
+pub(super) const FORMAT: u32 = 4;
 /// The oldest version that is read.
 pub(super) const FORMAT_OLDEST: u32 = 1;
 
@@ -157,6 +165,63 @@ impl ChangeRecord<'_> {
         }
         let key = Key::Change(change.revision, change.release.id().clone());
         Err(Unreadable::at(&key, NOT_WHOLE))
+    }
+}
+
+/// How many entries of the log about one release are written into its index at once.
+pub(super) const INDEXED_AT_ONCE: usize = 32;
+
+/// Under [`Key::Progress`]; up to version 3 the progress alone.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct StoredProgress<'a> {
+    /// How far the release has got.
+    pub(super) progress: Cow<'a, Progress>,
+    /// The entries of the log about it that are not in its index yet, by their revisions. Writing them here
+    /// costs no key of their own, and this value is written with each of them anyway.
+    pub(super) log: Vec<Revision>,
+}
+
+impl Serialize for StoredProgress<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        (&self.progress, &self.log).serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for StoredProgress<'_> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let (progress, log) = deserializer.deserialize_any(BothForms(PhantomData::<Progress>))?;
+        Ok(Self { progress: Cow::Owned(progress), log })
+    }
+}
+
+/// What of a release is in the log and not in its index, without its progress.
+pub(super) struct NotIndexed(pub(super) Vec<Revision>);
+
+impl<'de> Deserialize<'de> for NotIndexed {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let (_, log) = deserializer.deserialize_any(BothForms(PhantomData::<IgnoredAny>))?;
+        Ok(Self(log))
+    }
+}
+
+/// Reads a progress with what is not indexed, an array of both, or a progress alone, a map.
+struct BothForms<P>(PhantomData<P>);
+
+impl<'de, P: Deserialize<'de>> Visitor<'de> for BothForms<P> {
+    type Value = (P, Vec<Revision>);
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a progress")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut both: A) -> Result<Self::Value, A::Error> {
+        let missing = |place| de::Error::invalid_length(place, &self);
+        let progress = both.next_element()?.ok_or_else(|| missing(0))?;
+        Ok((progress, both.next_element()?.ok_or_else(|| missing(1))?))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+        Ok((P::deserialize(MapAccessDeserializer::new(map))?, Vec::new()))
     }
 }
 

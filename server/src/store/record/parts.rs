@@ -1,14 +1,15 @@
 //! Long values are cut into parts, because sled moves long ones into files that it never syncs.
 //!
 //! A value that fits is stored as it is. A longer one begins with a header (a byte that MessagePack
-//! never uses, number of parts, length, CRC-32) and goes on under [`Key::part`].
+//! never uses, number of parts, length, CRC-32) and goes on under [`Key::part`]. Whoever reads through this
+//! module sees the records that lie in [packs](super::packs) as if each stood under its own key.
 
-use super::{Unreadable, key::Key};
+use super::{Unreadable, key::Key, packs};
 use crate::store::{
     Error,
     tree::{Batch, Direction, Tree},
 };
-use std::{iter::Peekable, ops::Range};
+use std::{iter::Peekable, ops::Range, sync::Arc};
 
 /// The longest value that a tree is given.
 ///
@@ -19,7 +20,7 @@ use std::{iter::Peekable, ops::Range};
 pub(in crate::store) const LONGEST: usize = 4 * 1024;
 
 /// The one byte that begins no MessagePack.
-const CUT: u8 = 0xc1;
+pub(super) const CUT: u8 = 0xc1;
 /// [`CUT`], number of parts, length and CRC-32 of the whole value.
 const HEADER: usize = 1 + 2 + 4 + 4;
 
@@ -58,6 +59,31 @@ pub(in crate::store) fn replace<T: Tree>(
     Ok(())
 }
 
+/// Writes a value in place of the one that a key has, which says what it is to be. Not for what lies in
+/// packs.
+pub(in crate::store) fn update<T: Tree>(
+    batch: &mut Batch,
+    tree: &T,
+    key: &Key,
+    change: impl FnOnce(Option<&[u8]>) -> Result<Vec<u8>, Error>,
+) -> Result<(), Error> {
+    let read = |bytes: &[u8]| match batch.get(bytes) {
+        Some(written) => Ok::<_, Error>(written.map(<[u8]>::to_vec)),
+        None => Ok(tree.get(bytes)?.map(|stored| stored.as_ref().to_vec())),
+    };
+    let before = read(&key.bytes())?;
+    let parts = before.as_deref().map_or(1, parts_of);
+    let mut rest = Vec::new();
+    for number in 1..parts {
+        rest.push(read(&key.part(number))?.ok_or_else(|| Unreadable::at(key, PART_MISSING))?);
+    }
+    let before = before.map(|first| join(key, first, rest)).transpose()?;
+    let value = change(before.as_ref().map(AsRef::as_ref))?;
+    (1..parts).for_each(|number| batch.delete(key.part(number)));
+    insert(batch, key, value);
+    Ok(())
+}
+
 /// Removes a value with all its parts.
 pub(in crate::store) fn delete<T: Tree>(
     batch: &mut Batch,
@@ -83,6 +109,8 @@ pub(in crate::store) enum Whole<B> {
     Stored(B),
     /// It was put together.
     Joined(Vec<u8>),
+    /// It lies in a pack.
+    Packed(Arc<B>, Range<usize>),
 }
 
 impl<B: AsRef<[u8]>> AsRef<[u8]> for Whole<B> {
@@ -90,6 +118,7 @@ impl<B: AsRef<[u8]>> AsRef<[u8]> for Whole<B> {
         match self {
             Self::Stored(bytes) => bytes.as_ref(),
             Self::Joined(bytes) => bytes,
+            Self::Packed(pack, place) => &(**pack).as_ref()[place.clone()],
         }
     }
 }
@@ -99,21 +128,35 @@ pub(in crate::store) fn get<T: Tree>(
     tree: &T,
     key: &Key,
 ) -> Result<Option<Whole<T::Bytes>>, Error> {
-    let Some(first) = tree.get(&key.bytes())? else { return Ok(None) };
+    let bytes = key.bytes();
+    let Some(first) = tree.get(&bytes)? else { return packs::find(tree, key, &bytes) };
+    if packs::is_pack(first.as_ref()) {
+        return Ok(packs::pick(key, key, first)?);
+    }
     let mut rest = Vec::new();
     for number in 1..parts_of(first.as_ref()) {
         let part = tree.get(&key.part(number))?;
-        let part = part.ok_or_else(|| Unreadable::at(key, "a part of the value is missing"))?;
-        rest.push(part);
+        rest.push(part.ok_or_else(|| Unreadable::at(key, PART_MISSING))?);
     }
     Ok(Some(join(key, first, rest)?))
 }
+
+const PART_MISSING: &str = "a part of the value is missing";
 
 /// What stands under one key, or why that cannot be told.
 pub(in crate::store) type Entry<B> = Result<(Key, Whole<B>), Unreadable>;
 
 /// Reads the values of a range of keys.
 pub(in crate::store) fn scan<T: Tree>(
+    tree: &T,
+    range: Range<Vec<u8>>,
+    direction: Direction,
+) -> impl Iterator<Item = Result<Entry<T::Bytes>, Error>> {
+    packs::unpacked(tree, range, direction)
+}
+
+/// The same, with packs as they are.
+pub(super) fn stored<T: Tree>(
     tree: &T,
     range: Range<Vec<u8>>,
     direction: Direction,
@@ -197,7 +240,7 @@ fn parts_of(first: &[u8]) -> u16 {
 
 fn join<B: AsRef<[u8]>>(key: &Key, first: B, rest: Vec<B>) -> Result<Whole<B>, Unreadable> {
     let bytes = first.as_ref();
-    if bytes.first() != Some(&CUT) {
+    if bytes.first() != Some(&CUT) || packs::is_pack(bytes) {
         return match rest.is_empty() {
             true => Ok(Whole::Stored(first)),
             false => Err(stray(key)),
@@ -214,7 +257,7 @@ fn join<B: AsRef<[u8]>>(key: &Key, first: B, rest: Vec<B>) -> Result<Whole<B>, U
     let mut whole = body.to_vec();
     rest.iter().for_each(|part| whole.extend(part.as_ref()));
     if whole.len() != length as usize {
-        return Err(Unreadable::at(key, "a part of the value is missing"));
+        return Err(Unreadable::at(key, PART_MISSING));
     }
     if crc32fast::hash(&whole) != crc {
         return Err(Unreadable::at(key, "the parts of the value do not fit together"));
