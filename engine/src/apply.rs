@@ -164,7 +164,7 @@ fn happen(release: &mut Release, revision: Revision, time: Timestamp, event: &Re
                 cause: cause.clone(),
                 phase: release.current(),
             };
-            release.progress.stage = Stage::Paused { held: *held, by };
+            release.progress.stage = Stage::Paused { held: *held, by: Box::new(by) };
         }
         Happened::Unpaused { to } => unpause(release, *to),
         Happened::Succeeded { reason } => {

@@ -48,4 +48,4 @@ pub use deadline::{Timer, TimerKind, deadline};
 pub use decide::decide;
 pub use event::{Commit, Event};
 pub use refusal::Refusal;
-pub use state::{Among, State};
+pub use state::{Among, Half, State};

@@ -111,8 +111,8 @@ pub enum Stage {
     Paused {
         /// What it goes back to.
         held: Held,
-        /// Who held it, why and since when.
-        by: PauseRecord,
+        /// Who held it, why and since when. Apart, because most releases are not held.
+        by: Box<PauseRecord>,
     },
     /// Over.
     Over {

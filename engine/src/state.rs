@@ -50,6 +50,9 @@ pub struct State {
     relabelled: OrdSet<(Revision, FlagId)>,
 }
 
+/// A part of the work of [`State::restore_in_halves`].
+pub type Half<'a> = &'a mut (dyn FnMut() + Send);
+
 impl Default for State {
     /// The empty state, before the first commit.
     fn default() -> Self {
@@ -84,17 +87,57 @@ impl State {
         pipelines: impl IntoIterator<Item = Arc<Pipeline>>,
         releases: impl IntoIterator<Item = Arc<Release>>,
     ) -> Self {
-        let mut state = Self::at(revision, time);
-        for flag in flags {
-            state.store_flag(flag);
-        }
+        let flags = flags.into_iter().collect();
+        let releases = releases.into_iter().collect();
+        Self::restore_in_halves(revision, time, flags, pipelines, releases, |one, other| {
+            one();
+            other();
+        })
+    }
+
+    /// The same of very much: the two halves of the work know nothing of each other, and whoever has a
+    /// second thread may do both at once.
+    pub fn restore_in_halves(
+        revision: Revision,
+        time: Timestamp,
+        flags: Vec<Arc<Flag>>,
+        pipelines: impl IntoIterator<Item = Arc<Pipeline>>,
+        releases: Vec<Arc<Release>>,
+        do_both: impl FnOnce(Half<'_>, Half<'_>),
+    ) -> Self {
+        let mut named = Self::at(revision, time);
+        let mut grouped = Self::at(revision, time);
+        do_both(
+            &mut || every_second_first(&releases).for_each(|release| named.restore_name(release)),
+            &mut || {
+                every_second_first(&flags).for_each(|flag| grouped.store_flag(Arc::clone(flag)));
+                every_second_first(&releases).for_each(|release| grouped.restore_group(release));
+            },
+        );
+        let Self { flags, attached, relabelled, of_flag, unfinished, along, .. } = grouped;
+        let mut state = Self { flags, attached, relabelled, of_flag, unfinished, along, ..named };
         for pipeline in pipelines {
             state.store_pipeline(pipeline);
         }
-        for release in releases {
-            state.store_release(release);
-        }
         state
+    }
+
+    fn restore_name(&mut self, release: &Arc<Release>) {
+        let (id, created) = (release.id(), release.proposal.created);
+        self.counts[release.state() as usize] += 1;
+        self.releases.insert(id.clone(), Arc::clone(release));
+        self.by_creation.insert(created, id.clone());
+        if !release.is_over() {
+            self.unfinished_by_creation.insert(created, id.clone());
+        }
+    }
+
+    fn restore_group(&mut self, release: &Release) {
+        let proposal = &release.proposal;
+        self.of_flag.insert((proposal.flag.clone(), proposal.created));
+        if !release.is_over() {
+            self.add_to_groups(proposal);
+        }
     }
 
     /// Revision of the last commit.
@@ -215,6 +258,11 @@ impl State {
         ids.filter_map(|(_, id)| self.releases.get(id))
     }
 
+    /// How many of them there are.
+    pub fn unfinished_count(&self) -> usize {
+        self.unfinished_by_creation.len()
+    }
+
     /// The release of a flag that is active now.
     pub fn active_release(&self, flag: &FlagId) -> Option<&Arc<Release>> {
         self.unfinished(flag).find(|release| release.is_active())
@@ -306,6 +354,10 @@ impl State {
 
     fn add_unfinished(&mut self, proposal: &Proposal) {
         self.unfinished_by_creation.insert(proposal.created, proposal.id.clone());
+        self.add_to_groups(proposal);
+    }
+
+    fn add_to_groups(&mut self, proposal: &Proposal) {
         let others = self.unfinished.get(&proposal.flag).into_iter().flat_map(|ids| ids.iter());
         let mut ids: Vec<_> = others.cloned().collect();
         let place = ids.partition_point(|(created, _)| *created < proposal.created);
@@ -326,6 +378,12 @@ impl State {
         }
         remove_from_set(&mut self.along, &proposal.pipeline.id, &proposal.id);
     }
+}
+
+/// The same in another order. What a tree is given in order leaves it with pages that are half empty; the
+/// other half then fills them, so that it takes half of the memory.
+fn every_second_first<T>(items: &[T]) -> impl Iterator<Item = &T> {
+    items.iter().step_by(2).chain(items.iter().skip(1).step_by(2))
 }
 
 /// Each of them once.

@@ -1,39 +1,44 @@
 //! Instants and lengths of time, in whole milliseconds. Nothing here reads a clock.
 
 use crate::stored;
-use serde::{Deserialize, Deserializer, Serialize};
-use std::fmt;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::{fmt, num::NonZeroU64};
 
 /// An instant: milliseconds since 1970-01-01T00:00:00Z, without leap seconds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct Timestamp(#[serde(deserialize_with = "instant")] i64);
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Timestamp(
+    /// One more than the milliseconds, so that an instant that there may be takes no more than one that
+    /// there is.
+    NonZeroU64,
+);
 
 impl Timestamp {
     /// 1970-01-01T00:00:00Z.
-    pub const EPOCH: Self = Self(0);
+    pub const EPOCH: Self = Self(NonZeroU64::MIN);
     /// 9999-12-31T23:59:59.999Z, the last instant that a `google.protobuf.Timestamp` can carry.
-    pub const MAX: Self = Self(253_402_300_799_999);
+    pub const MAX: Self = Self::from_millis(Self::MAX_MILLIS);
+    const MAX_MILLIS: i64 = 253_402_300_799_999;
 
     /// From milliseconds since the epoch, brought into the range from [`Self::EPOCH`] to
     /// [`Self::MAX`].
     pub const fn from_millis(millis: i64) -> Self {
+        let millis = if millis > Self::MAX_MILLIS { Self::MAX_MILLIS } else { millis };
         if millis < 0 {
             Self::EPOCH
-        } else if millis > Self::MAX.0 {
-            Self::MAX
         } else {
-            Self(millis)
+            Self(NonZeroU64::MIN.saturating_add(millis.unsigned_abs()))
         }
     }
 
     /// Milliseconds since the epoch.
     pub const fn as_millis(self) -> i64 {
-        self.0
+        // Far below where the signs change.
+        (self.0.get() - 1).cast_signed()
     }
 
     /// From `earlier` to here; nothing if `earlier` is later.
     pub fn since(self, earlier: Self) -> Span {
-        Span::from_millis(self.0.saturating_sub(earlier.0))
+        Span::from_millis(self.as_millis().saturating_sub(earlier.as_millis()))
     }
 
     /// Reads what [`fmt::Display`] writes: RFC 3339 in UTC, with milliseconds, and nothing else.
@@ -46,7 +51,7 @@ impl Timestamp {
     /// The instant as chrono knows it.
     pub fn to_utc(self) -> chrono::DateTime<chrono::Utc> {
         // The range of the type lies well inside chrono's, so the default is never taken.
-        chrono::DateTime::from_timestamp_millis(self.0).unwrap_or_default()
+        chrono::DateTime::from_timestamp_millis(self.as_millis()).unwrap_or_default()
     }
 }
 
@@ -55,7 +60,7 @@ impl std::ops::Add<Span> for Timestamp {
 
     /// Saturates at [`Timestamp::MAX`].
     fn add(self, span: Span) -> Self {
-        Self::from_millis(self.0.saturating_add(span.as_millis()))
+        Self::from_millis(self.as_millis().saturating_add(span.as_millis()))
     }
 }
 
@@ -63,6 +68,27 @@ impl fmt::Display for Timestamp {
     /// RFC 3339 in UTC, with milliseconds.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.to_utc().to_rfc3339_opts(chrono::SecondsFormat::Millis, true))
+    }
+}
+
+impl fmt::Debug for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Timestamp").field(&self.as_millis()).finish()
+    }
+}
+
+impl Serialize for Timestamp {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.as_millis().serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Timestamp {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let valid = |millis: &i64| (0..=Self::MAX_MILLIS).contains(millis);
+        let millis =
+            stored::checked(deserializer, valid, "an instant outside the years 1970 to 9999")?;
+        Ok(Self::from_millis(millis))
     }
 }
 
@@ -108,11 +134,6 @@ impl fmt::Display for Span {
             write!(f, "{}.{:03}s", self.0 / 1000, self.0 % 1000)
         }
     }
-}
-
-fn instant<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i64, D::Error> {
-    let valid = |millis: &i64| (0..=Timestamp::MAX.0).contains(millis);
-    stored::checked(deserializer, valid, "an instant outside the years 1970 to 9999")
 }
 
 fn length<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i64, D::Error> {

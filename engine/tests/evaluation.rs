@@ -199,7 +199,7 @@ impl From<file::Release> for Release {
             "BAKING" => Stage::Running { phase, wait: Wait::Bake { ends: time } },
             "PAUSED" => Stage::Paused {
                 held: Held::Running { phase, wait: HeldWait::Bake { remaining: Span::ZERO } },
-                by: PauseRecord {
+                by: Box::new(PauseRecord {
                     revision: Revision::ZERO,
                     ordinal: 0,
                     time,
@@ -208,7 +208,7 @@ impl From<file::Release> for Release {
                     request_id: None,
                     cause: PauseCause::Requested,
                     phase: Some(phase),
-                },
+                }),
             },
             "SUCCEEDED" => Stage::Over { reason: EndReason::AllPhasesDone, time },
             other => panic!("no file needs {other}"),

@@ -70,10 +70,11 @@ impl Bare {
 }
 
 /// What a start needs of a store; the log and the audit it leaves alone.
-const NEEDED: [&str; 9] = [
+const NEEDED: [&str; 10] = [
     "meta/",
     "flag/",
     "pipeline/",
+    "pipeline-at/",
     "proposal/",
     "progress/",
     "commit/",

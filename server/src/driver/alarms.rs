@@ -65,10 +65,11 @@ enum Place {
 }
 
 impl Alarms {
-    pub(super) fn new(now: Timestamp) -> Self {
+    /// With room for so many timers; there may be more.
+    pub(super) fn for_about(timers: usize, now: Timestamp) -> Self {
         Self {
             wheel: Wheel::new(now),
-            armed: HashMap::new(),
+            armed: HashMap::with_capacity(timers),
             due: BTreeSet::new(),
             overdue: BTreeSet::new(),
             progress: Progress::Done,

@@ -7,6 +7,7 @@ use super::{
         Format, StoredProgress, decode, encode,
         key::{Key, Kind},
         parts,
+        proposal::{Copies, ProposalRecord},
     },
     tree::{Batch, Direction},
 };
@@ -169,8 +170,8 @@ impl History {
     }
 }
 
-/// Turns what a disk holds into what version 3 would have written: each record under its own key, and each
-/// entry of the log with a key in the index. The last batch is torn by it, so another must follow.
+/// Turns what a disk holds into what version 3 would have written: each record under its own key, each
+/// entry of the log with a key in the index, and its pipeline in each proposal. The last batch is torn by it, so another must follow.
 pub(super) fn as_in_version_3(disk: &Disk) {
     let tree = MemoryTree::of(disk);
     let mut plain = Batch::default();
@@ -188,9 +189,27 @@ pub(super) fn as_in_version_3(disk: &Disk) {
         let stored: StoredProgress<'_> = decode(&key, value.as_ref()).unwrap();
         parts::insert(&mut plain, &key, encode(&stored.progress));
     }
+    let mut copies = Copies::default();
+    for entry in parts::scan(&tree, Kind::PipelineAt.all(), Direction::Up) {
+        let (key, value) = entry.unwrap().unwrap();
+        copies.add(decode(&key, value.as_ref()).unwrap());
+    }
+    for entry in parts::scan(&tree, Kind::Proposal.all(), Direction::Up) {
+        let (key, value) = entry.unwrap().unwrap();
+        let record: ProposalRecord = decode(&key, value.as_ref()).unwrap();
+        parts::insert(&mut plain, &key, encode(&record.with(&mut copies).unwrap()));
+    }
     disk.tamper(|map| {
-        let rewritten: [&[u8]; 6] =
-            [b"commit/", b"log/", b"log-of/", b"request-at/", b"audit/", b"progress/"];
+        let rewritten: [&[u8]; 8] = [
+            b"commit/",
+            b"log/",
+            b"log-of/",
+            b"request-at/",
+            b"audit/",
+            b"progress/",
+            b"proposal/",
+            b"pipeline-at/",
+        ];
         map.retain(|key, _| !rewritten.iter().any(|prefix| key.starts_with(prefix)));
         map.extend(plain.into_iter().map(|(key, value)| (key, value.unwrap())));
         let format: Format = decode(&Key::Format, &map[&Key::Format.bytes()]).unwrap();

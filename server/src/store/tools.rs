@@ -11,13 +11,16 @@ use super::{
     Counts, Error as StoreError, Finding, Store as _, StoreId, Verified, Writes,
     audit::{Act, AuditEntry},
     check,
-    ledger::{Ledger, index::Gathered, put_audit, put_change, put_commit, request_key},
+    ledger::{
+        Ledger, index::Gathered, put_audit, put_change, put_commit, put_proposal, request_key,
+    },
     memory,
     record::{
         ChangeRecord, Oldest, StoredAudit, StoredProgress, decode, encode,
         key::{Key, Kind},
         packs::OpenPacks,
         parts,
+        proposal::{Copies, ProposalRecord},
     },
     sled,
     text::{
@@ -119,7 +122,16 @@ fn write_records<T: Tree>(
     let tree = &store.tree;
     to.kind(tree, Kind::Pipeline, |_, value| Some(Line::Pipeline(Cow::Owned(value))))?;
     to.kind(tree, Kind::Flag, |_, value| Some(Line::Flag(Cow::Owned(value))))?;
-    to.kind(tree, Kind::Proposal, |_, value| Some(Line::Proposal(Cow::Owned(value))))?;
+    let mut copies = Copies::default();
+    for entry in parts::scan(tree, Kind::PipelineAt.all(), Direction::Up) {
+        let (key, value) = entry?.map_err(StoreError::from)?;
+        copies.add(decode(&key, value.as_ref()).map_err(StoreError::from)?);
+    }
+    to.kind(tree, Kind::Proposal, |_, record: ProposalRecord| {
+        // The store is sound, so the copy of its pipeline is there.
+        let proposal = record.with(&mut copies).ok()?;
+        Some(Line::Proposal(Cow::Owned(proposal)))
+    })?;
     to.kind(tree, Kind::Progress, |key, stored: StoredProgress<'_>| {
         let Key::Progress(release) = key else { return None };
         Some(Line::Progress(ProgressLine { release, progress: stored.progress }))
@@ -162,7 +174,7 @@ impl Lines<'_> {
         &mut self,
         tree: &T,
         kind: Kind,
-        line: impl Fn(Key, V) -> Option<Line<'v>>,
+        mut line: impl FnMut(Key, V) -> Option<Line<'v>>,
     ) -> Result<(), Error> {
         for entry in parts::scan(tree, kind.all(), Direction::Up) {
             let (key, value) = entry?.map_err(StoreError::from)?;
@@ -324,7 +336,7 @@ fn read_records<T: Tree>(
                 parts::insert(&mut batch, &Key::Flag(flag.id.clone()), encode(&flag));
             }
             Line::Proposal(proposal) => {
-                parts::insert(&mut batch, &Key::Proposal(proposal.id.clone()), encode(&proposal));
+                put_proposal(&mut batch, &store.tree, &proposal)?;
             }
             Line::Progress(ProgressLine { release, progress }) => {
                 // Its entries of the log get an index of lists.

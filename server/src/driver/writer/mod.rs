@@ -210,9 +210,13 @@ impl Writer {
             trust
         };
         let now = clock.now();
-        let mut alarms = Alarms::new(now);
+        let rows = Rows::load(image.outbox, config.outbox.clone());
+        let mut reminders = Reminders::load(image.reminders, config.outbox.remind_before);
+        let mut alarms = Alarms::for_about(state.unfinished_count(), now);
         for release in state.all_unfinished() {
             alarms.track(release, now);
+            // What is remembered of others was removed with the commit that moved them on.
+            reminders.track(release, &mut Vec::new());
         }
         tracing::info!(
             store_id = %image.store_id,
@@ -220,12 +224,6 @@ impl Writer {
             oldest = image.oldest.get(),
             "store loaded"
         );
-        let rows = Rows::load(image.outbox, config.outbox.clone());
-        let mut reminders = Reminders::load(image.reminders, config.outbox.remind_before);
-        for release in state.all_unfinished() {
-            // What is remembered of others was removed with the commit that moved them on.
-            reminders.track(release, &mut Vec::new());
-        }
         let metrics = Arc::clone(&config.metrics);
         // As the writer takes it, until it has looked, and where nobody can tell.
         metrics.store_writable.set(1);

@@ -5,14 +5,18 @@ use crate::store::{
     Error,
     directory::doing,
     record::{
-        decode,
+        Unreadable, decode,
         key::{Key, Kind},
         parts,
     },
     tree::{Direction, Tree},
 };
 use serde::de::DeserializeOwned;
-use std::{panic, sync::mpsc, thread};
+use std::{
+    panic,
+    sync::mpsc::{self, TrySendError},
+    thread,
+};
 
 /// Values that are handed over at once. A store that has fewer is read without a second thread.
 const CHUNK: usize = 1024;
@@ -33,37 +37,56 @@ pub(super) fn each<T: Tree, V: DeserializeOwned, N: Notes>(
 }
 
 /// The same of what there may be a million of: this thread reads the values while another decodes and checks
-/// them, each of which is half of a start. All reads stay on one thread, as sled wants it.
-pub(super) fn each_of_many<T: Tree, V: DeserializeOwned, N: Notes>(
+/// them. If that one does not keep up, this one decodes too. All reads stay on one thread, as sled wants
+/// it, and values are checked in order.
+pub(super) fn each_of_many<T: Tree, V: DeserializeOwned + Send, N: Notes>(
     tree: &T,
     kind: Kind,
     notes: &mut N,
     mut check: impl FnMut(&Key, V, &mut N) -> Result<(), Error> + Send,
 ) -> Result<(), Error> {
     let mut entries = parts::scan(tree, kind.all(), Direction::Up);
-    let mut take = |chunk: Chunk<T>| -> Result<(), Error> {
-        chunk.into_iter().try_for_each(|entry| take(entry, notes, &mut check))
+    let mut take = |chunk: Chunk<T, V>| -> Result<(), Error> {
+        match chunk {
+            Chunk::Read(read) => {
+                read.into_iter().try_for_each(|entry| take(entry, notes, &mut check))
+            }
+            Chunk::Decoded(decoded) => {
+                decoded.into_iter().try_for_each(|value| judge(value, notes, &mut check))
+            }
+        }
     };
-    let first: Chunk<T> = entries.by_ref().take(CHUNK).collect::<Result<_, _>>()?;
+    let first: Vec<_> = entries.by_ref().take(CHUNK).collect::<Result<_, _>>()?;
     if first.len() < CHUNK {
-        return take(first);
+        return take(Chunk::Read(first));
     }
     thread::scope(|scope| {
         let (hand_over, handed_over) = mpsc::sync_channel(WAITING);
         let decode = move || {
-            take(first)?;
+            take(Chunk::Read(first))?;
             handed_over.into_iter().try_for_each(take)
         };
         let decoding = thread::Builder::new().name("decoding".into()).spawn_scoped(scope, decode);
         let decoding = decoding.map_err(|source| doing("start a thread".into(), source))?;
         let read = loop {
-            let chunk = entries.by_ref().take(CHUNK).collect::<Result<Chunk<T>, _>>();
+            let chunk = entries.by_ref().take(CHUNK).collect::<Result<Vec<_>, _>>();
             let chunk = match chunk {
                 Ok(chunk) => chunk,
                 Err(error) => break Err(error),
             };
+            if chunk.is_empty() {
+                break Ok(());
+            }
+            let handed = match hand_over.try_send(Chunk::Read(chunk)) {
+                Err(TrySendError::Full(Chunk::Read(chunk))) => {
+                    let decoded = chunk.into_iter().map(decoded).collect();
+                    hand_over.send(Chunk::Decoded(decoded)).is_ok()
+                }
+                Ok(()) => true,
+                Err(TrySendError::Full(Chunk::Decoded(_)) | TrySendError::Disconnected(_)) => false,
+            };
             // If it takes no more it has found something.
-            if chunk.is_empty() || hand_over.send(chunk).is_err() {
+            if !handed {
                 break Ok(());
             }
         };
@@ -76,22 +99,38 @@ pub(super) fn each_of_many<T: Tree, V: DeserializeOwned, N: Notes>(
     })
 }
 
-fn take<B: AsRef<[u8]>, V: DeserializeOwned, N: Notes>(
+/// What is handed over.
+enum Chunk<T: Tree, V> {
+    Read(Vec<parts::Entry<T::Bytes>>),
+    Decoded(Vec<Result<(Key, V), Unreadable>>),
+}
+
+fn decoded<B: AsRef<[u8]>, V: DeserializeOwned>(
     entry: parts::Entry<B>,
+) -> Result<(Key, V), Unreadable> {
+    let (key, value) = entry?;
+    let value = decode(&key, value.as_ref())?;
+    Ok((key, value))
+}
+
+fn judge<V, N: Notes>(
+    decoded: Result<(Key, V), Unreadable>,
     notes: &mut N,
     check: &mut impl FnMut(&Key, V, &mut N) -> Result<(), Error>,
 ) -> Result<(), Error> {
-    let read = entry.and_then(|(key, value)| {
-        let value = decode(&key, value.as_ref())?;
-        Ok((key, value))
-    });
-    match read {
+    match decoded {
         Ok((key, value)) => check(&key, value, notes),
         Err(unreadable) => notes.note(unreadable.into()),
     }
 }
 
-type Chunk<T> = Vec<parts::Entry<<T as Tree>::Bytes>>;
+fn take<B: AsRef<[u8]>, V: DeserializeOwned, N: Notes>(
+    entry: parts::Entry<B>,
+    notes: &mut N,
+    check: &mut impl FnMut(&Key, V, &mut N) -> Result<(), Error>,
+) -> Result<(), Error> {
+    judge(decoded(entry), notes, check)
+}
 
 #[cfg(test)]
 mod tests {

@@ -10,14 +10,15 @@ mod resources;
 use super::{
     Error, Image, Record, StoreId,
     audit::{AuditEntry, AuditHead},
+    directory::doing,
     ledger::{Ledger, stored},
     record::{Head, Unreadable, key::Key},
     tree::{Batch, Direction, Tree},
 };
 use log::{check_audit, check_audit_end, check_commits, check_log};
-use phasegate_engine::{State, id::Revision, release::Release, time::Timestamp};
+use phasegate_engine::{Half, State, id::Revision, release::Release, time::Timestamp};
 use resources::{read_outbox, read_reminders, read_requests, read_resources};
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, panic, sync::Arc, thread};
 
 /// Something in a store that contradicts the rest.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -147,20 +148,34 @@ pub(super) fn load<T: Tree>(ledger: &Ledger<T>) -> Result<Image, Error> {
     check_audit_end(tree, ledger.audit, notes)?;
     let outbox = read_outbox(tree, notes)?;
     let reminders = read_reminders(tree, &resources.releases, notes)?;
+    let mut restored = Ok(());
+    let state = State::restore_in_halves(
+        last.revision,
+        last.time,
+        resources.flags,
+        resources.pipelines,
+        resources.releases,
+        |one, other| restored = at_once(one, other),
+    );
+    restored?;
     Ok(Image {
         store_id: ledger.store_id,
         oldest: ledger.oldest,
-        state: State::restore(
-            last.revision,
-            last.time,
-            resources.flags,
-            resources.pipelines,
-            resources.releases,
-        ),
+        state,
         requests,
         audit: ledger.audit,
         outbox,
         reminders,
+    })
+}
+
+/// Does one half on another thread.
+fn at_once(one: Half<'_>, other: Half<'_>) -> Result<(), Error> {
+    thread::scope(|scope| {
+        let beside = thread::Builder::new().name("restoring".into()).spawn_scoped(scope, one);
+        let beside = beside.map_err(|source| doing("start a thread".into(), source))?;
+        other();
+        beside.join().or_else(|panicked| panic::resume_unwind(panicked))
     })
 }
 

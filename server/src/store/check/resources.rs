@@ -11,12 +11,13 @@ use crate::store::{
         NOT_WHOLE, StoredProgress, StoredRequest, decode, digest,
         key::{Key, Kind},
         parts,
+        proposal::{Copies, ProposalRecord},
     },
     tree::{Direction, Tree},
 };
 use phasegate_engine::{
     flag::Flag,
-    id::{PipelineId, ReleaseId, Revision},
+    id::{PipelineId, Principal, ReleaseId, Revision},
     pipeline::Pipeline,
     release::{Proposal, Release},
 };
@@ -37,14 +38,15 @@ pub(super) fn read_resources<T: Tree>(
     notes: &mut impl Notes,
 ) -> Result<Resources, Error> {
     let mut flags: Vec<Arc<Flag>> = Vec::new();
-    each_of_many(tree, Kind::Flag, notes, |key, flag: Arc<Flag>, notes| {
+    each_of_many(tree, Kind::Flag, notes, |key, mut flag: Flag, notes| {
+        share_if_empty(&mut flag.description);
         if *key != Key::Flag(flag.id.clone()) {
             notes.at(key, format!("holds another flag, {}", flag.id))?;
         }
         if flag.revision > last.revision {
             notes.at(key, format!("is of revision {}, above the head", flag.revision))?;
         }
-        flags.push(flag);
+        flags.push(Arc::new(flag));
         Ok(())
     })?;
     let mut pipelines: Vec<Arc<Pipeline>> = Vec::new();
@@ -68,6 +70,13 @@ pub(super) fn read_resources<T: Tree>(
     Ok(Resources { flags, pipelines, releases })
 }
 
+/// A text without a letter takes memory too, but for one that all can share.
+fn share_if_empty(text: &mut Arc<str>) {
+    if text.is_empty() {
+        *text = Arc::default();
+    }
+}
+
 /// Puts releases together from their two parts.
 fn read_releases<T: Tree>(
     tree: &T,
@@ -76,25 +85,43 @@ fn read_releases<T: Tree>(
     notes: &mut impl Notes,
 ) -> Result<Vec<Arc<Release>>, Error> {
     // Releases along one pipeline share its copy in memory, as they did before the restart.
-    let mut copies: BTreeMap<(PipelineId, Revision), Arc<Pipeline>> = BTreeMap::new();
-    for pipeline in pipelines {
-        copies.insert((pipeline.id.clone(), pipeline.revision), Arc::clone(pipeline));
-    }
+    let mut copies = Copies::default();
+    pipelines.iter().for_each(|pipeline| copies.add(Arc::clone(pipeline)));
+    let mut apart = BTreeSet::new();
+    each(tree, Kind::PipelineAt, notes, |key, copy: Arc<Pipeline>, notes| {
+        if *key != Key::PipelineAt(copy.id.clone(), copy.revision) {
+            return notes.at(key, "holds a copy of another pipeline or revision");
+        }
+        apart.insert((copy.id.clone(), copy.revision));
+        match copies.get(&copy.id, copy.revision) {
+            Some(current) if **current != *copy => {
+                notes.at(key, "is not the pipeline of the same revision")?;
+            }
+            Some(_) => {}
+            None => copies.add(copy),
+        }
+        Ok(())
+    })?;
     let mut proposals: Vec<Arc<Proposal>> = Vec::new();
-    each_of_many(tree, Kind::Proposal, notes, |key, mut proposal: Proposal, notes| {
-        if *key != Key::Proposal(proposal.id.clone()) {
-            notes.at(key, format!("holds another release, {}", proposal.id))?;
+    // Few people trigger very many releases.
+    let mut creators: BTreeSet<Principal> = BTreeSet::new();
+    each_of_many(tree, Kind::Proposal, notes, |key, record: ProposalRecord, notes| {
+        if *key != Key::Proposal(record.id.clone()) {
+            notes.at(key, format!("holds another release, {}", record.id))?;
         }
-        let pipeline = &proposal.pipeline;
-        let copy = copies
-            .entry((pipeline.id.clone(), pipeline.revision))
-            .or_insert_with(|| Arc::clone(pipeline));
-        if copy == pipeline {
-            proposal.pipeline = Arc::clone(copy);
-        } else {
-            let pipeline = &pipeline.id;
-            notes.at(key, format!("its copy of {pipeline} is not that of the same revision"))?;
+        if record.copy().is_some_and(|copy| !apart.contains(copy)) {
+            // Another proposal or the pipeline itself may have it, as long as they are there.
+            return notes.at(key, "its copy of the pipeline is missing");
         }
+        let mut proposal = match record.with(&mut copies) {
+            Ok(proposal) => proposal,
+            Err(unreadable) => return notes.note(unreadable.into()),
+        };
+        match creators.get(&proposal.creator) {
+            Some(creator) => proposal.creator = creator.clone(),
+            None => drop(creators.insert(proposal.creator.clone())),
+        }
+        share_if_empty(&mut proposal.description);
         proposals.push(Arc::new(proposal));
         Ok(())
     })?;
@@ -129,6 +156,19 @@ fn read_releases<T: Tree>(
     for alone in proposals {
         notes.at(&Key::Proposal(alone.id.clone()), "has no progress")?;
     }
+    check_creations(&releases, notes)?;
+    Ok(releases)
+}
+
+/// Whether each release was created by a commit of its own.
+fn check_creations(releases: &[Arc<Release>], notes: &mut impl Notes) -> Result<(), Error> {
+    let mut created: Vec<Revision> =
+        releases.iter().map(|release| release.proposal.created).collect();
+    created.sort_unstable();
+    // Which releases those are takes much longer, and there should be none.
+    if created.is_sorted_by(|a, b| a < b) {
+        return Ok(());
+    }
     let mut by_creation: Vec<&Arc<Release>> = releases.iter().collect();
     by_creation.sort_by_key(|release| release.proposal.created);
     for pair in by_creation.windows(2) {
@@ -138,7 +178,7 @@ fn read_releases<T: Tree>(
             notes.at(&key, format!("commit {created} created another release too"))?;
         }
     }
-    Ok(releases)
+    Ok(())
 }
 
 /// Reads requests, oldest first.
@@ -207,11 +247,11 @@ pub(super) fn read_reminders<T: Tree>(
     releases: &[Arc<Release>],
     notes: &mut impl Notes,
 ) -> Result<Vec<(ReleaseId, Reminder)>, Error> {
-    let known: BTreeSet<&ReleaseId> = releases.iter().map(|release| release.id()).collect();
     let mut reminders = Vec::new();
     each(tree, Kind::Reminder, notes, |key, reminder: Reminder, notes| {
         let Key::Reminder(release) = key else { return Ok(()) };
-        if !known.contains(release) {
+        // They are in order of their ids, as they were read.
+        if releases.binary_search_by(|known| known.id().cmp(release)).is_err() {
             notes.at(key, "there is no such release")?;
         }
         reminders.push((release.clone(), reminder));

@@ -11,6 +11,7 @@ use crate::store::{
 use phasegate_engine::{
     event::{Change, Happened},
     id::{FlagId, PipelineId, Revision, SinkId},
+    pipeline::Pipeline,
     release::{GuardProgress, PhaseIndex, Progress, Proposal, Stage, Wait},
     time::Span,
 };
@@ -316,6 +317,34 @@ fn a_store_of_version_3_is_read_and_goes_on() {
         });
         assert_eq!(left, Vec::<Vec<u8>>::new());
     }
+}
+
+#[test]
+fn a_copy_of_a_pipeline_that_was_touched_is_noticed() {
+    let web = PipelineId::parse("web").unwrap();
+    let copy = |number| Key::PipelineAt(web.clone(), revision(number));
+    // The pipeline itself has the same, as long as nobody changes it.
+    check_packed(remove(copy(1)), ByLoad, "proposal/a-3: its copy of the pipeline is missing");
+    let other = "pipeline-at/web/2: holds a copy of another pipeline or revision";
+    check_packed(rename(copy(1), copy(2)), ByLoad, other);
+    let change = |map: &mut Map| {
+        let key = copy(1).bytes();
+        let mut pipeline: Pipeline = decode(&copy(1), &map[&key]).unwrap();
+        pipeline.template.phases[0].bake = Span::ZERO;
+        map.insert(key, encode(&pipeline));
+    };
+    let other = "pipeline-at/web/1: is not the pipeline of the same revision";
+    check_packed(change, ByLoad, other);
+    let half = |map: &mut Map| {
+        let key = Key::Proposal(release("s-1")).bytes();
+        let state = History::long().state;
+        let mut other = (*state.release(&release("s-1")).unwrap().proposal).clone();
+        let pipeline = Arc::make_mut(&mut other.pipeline);
+        pipeline.template.phases[0].bake = Span::ZERO;
+        map.insert(key, encode(&other));
+    };
+    let other = "proposal/s-1: its copy of web is not that of the same revision";
+    check_packed(half, ByLoad, other);
 }
 
 #[test]

@@ -18,6 +18,7 @@ use super::{
         key::{self, Key},
         packs::OpenPacks,
         parts,
+        proposal::{Copies, ProposalRecord},
     },
     tree::{Batch, Direction, Tree},
 };
@@ -197,7 +198,7 @@ impl<T: Tree> Ledger<T> {
             }
         }
         for proposal in &record.proposals {
-            parts::insert(batch, &Key::Proposal(proposal.id.clone()), encode(proposal));
+            put_proposal(batch, tree, proposal)?;
         }
         for release in &record.releases {
             let logged = record.changes.iter().any(|change| change.release.id() == release.id());
@@ -461,11 +462,12 @@ impl Stretch {
 struct Proposals<'a, T> {
     tree: &'a T,
     known: BTreeMap<ReleaseId, Arc<Proposal>>,
+    copies: Copies,
 }
 
 impl<'a, T: Tree> Proposals<'a, T> {
     fn new(tree: &'a T) -> Self {
-        Self { tree, known: BTreeMap::new() }
+        Self { tree, known: BTreeMap::new(), copies: Copies::default() }
     }
 
     fn of(&mut self, release: &ReleaseId) -> Result<Arc<Proposal>, Error> {
@@ -473,8 +475,15 @@ impl<'a, T: Tree> Proposals<'a, T> {
             return Ok(Arc::clone(proposal));
         }
         let key = Key::Proposal(release.clone());
-        let proposal: Arc<Proposal> = stored(self.tree, &key)?
+        let record: ProposalRecord = stored(self.tree, &key)?
             .ok_or_else(|| Unreadable::at(&key, "the log knows a release that has no proposal"))?;
+        if let Some((pipeline, revision)) = record.copy()
+            && self.copies.get(pipeline, *revision).is_none()
+            && let Some(copy) = stored(self.tree, &Key::PipelineAt(pipeline.clone(), *revision))?
+        {
+            self.copies.add(copy);
+        }
+        let proposal = Arc::new(record.with(&mut self.copies)?);
         self.known.insert(release.clone(), Arc::clone(&proposal));
         Ok(proposal)
     }
@@ -487,6 +496,23 @@ pub(super) fn stored<T: Tree, V: serde::de::DeserializeOwned>(
 ) -> Result<Option<V>, Error> {
     let value = parts::get(tree, key)?;
     Ok(value.map(|value| decode(key, value.as_ref())).transpose()?)
+}
+
+/// Writes a proposal, and the copy of its pipeline if no release has taken that before.
+pub(super) fn put_proposal<T: Tree>(
+    batch: &mut Batch,
+    tree: &T,
+    proposal: &Proposal,
+) -> Result<(), Error> {
+    let pipeline = &*proposal.pipeline;
+    let copy = Key::PipelineAt(pipeline.id.clone(), pipeline.revision);
+    let bytes = copy.bytes();
+    if batch.get(&bytes).is_none() && tree.get(&bytes)?.is_none() {
+        parts::insert(batch, &copy, encode(pipeline));
+    }
+    let key = Key::Proposal(proposal.id.clone());
+    parts::insert(batch, &key, encode(&ProposalRecord::from(proposal)));
+    Ok(())
 }
 
 /// Writes an entry of the log.

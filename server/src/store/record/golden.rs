@@ -9,6 +9,7 @@ use super::{
     key::{Key, hex},
     packs::OpenPacks,
     parts,
+    proposal::{Copies, ProposalRecord},
 };
 use crate::store::{
     RequestKey, RequestRecord, StoreId, Subject,
@@ -83,7 +84,12 @@ fn stored_bytes_are_those_of_the_golden_file() {
         golden.add(&Key::Flag(flag.id.clone()), &flag);
     }
     golden.add(&Key::Pipeline(pipeline().id), &pipeline());
+    golden.add(&Key::PipelineAt(pipeline().id, pipeline().revision), &pipeline());
     golden.add(&Key::Proposal(release()), &proposal());
+    golden.add(&Key::Proposal(release()), &ProposalRecord::from(&proposal()));
+    let inside: ProposalRecord =
+        decode(&Key::Proposal(release()), &encode(&proposal())).expect("version 3 is read");
+    assert_eq!(inside.with(&mut Copies::default()).unwrap(), proposal());
     for progress in progresses() {
         golden.add(&Key::Progress(release()), &progress);
     }
@@ -426,7 +432,7 @@ fn stages() -> Vec<Stage> {
     let mut actors = actors().into_iter().cycle();
     let paused = helds().map(|held| Stage::Paused {
         held,
-        by: PauseRecord {
+        by: Box::new(PauseRecord {
             revision: Revision::new(3),
             ordinal: 1,
             time: time(3),
@@ -435,7 +441,7 @@ fn stages() -> Vec<Stage> {
             request_id: Some(RequestId::new("q-1")),
             cause: causes.next().unwrap(),
             phase: Some(PhaseIndex::FIRST),
-        },
+        }),
     });
     let over = REASONS.map(|reason| Stage::Over { reason, time: time(3) });
     [Stage::Pending].into_iter().chain(running).chain(paused).chain(over).collect()

@@ -26,6 +26,8 @@ pub(in crate::store) enum Key {
     Flag(FlagId),
     /// A pipeline.
     Pipeline(PipelineId),
+    /// A pipeline as it was when a release took a copy of it: the same for all that did.
+    PipelineAt(PipelineId, Revision),
     /// The part of a release that never changes.
     Proposal(ReleaseId),
     /// The part that does, as it is now.
@@ -53,6 +55,7 @@ const HEAD: &[u8] = b"meta/head";
 const OLDEST: &[u8] = b"meta/oldest";
 const FLAG: &[u8] = b"flag/";
 const PIPELINE: &[u8] = b"pipeline/";
+const PIPELINE_AT: &[u8] = b"pipeline-at/";
 const PROPOSAL: &[u8] = b"proposal/";
 const PROGRESS: &[u8] = b"progress/";
 const COMMIT: &[u8] = b"commit/";
@@ -73,6 +76,7 @@ const PART: u8 = 0;
 pub(in crate::store) enum Kind {
     Flag,
     Pipeline,
+    PipelineAt,
     Proposal,
     Progress,
     Commit,
@@ -91,6 +95,7 @@ impl Kind {
         match self {
             Self::Flag => FLAG,
             Self::Pipeline => PIPELINE,
+            Self::PipelineAt => PIPELINE_AT,
             Self::Proposal => PROPOSAL,
             Self::Progress => PROGRESS,
             Self::Commit => COMMIT,
@@ -156,6 +161,9 @@ impl Key {
             Self::Oldest => OLDEST.to_vec(),
             Self::Flag(id) => with(FLAG, id.as_str().as_bytes()),
             Self::Pipeline(id) => with(PIPELINE, id.as_str().as_bytes()),
+            Self::PipelineAt(id, revision) => {
+                numbered(&[PIPELINE_AT, id.as_str().as_bytes(), b"/"].concat(), revision.get())
+            }
             Self::Proposal(id) => with(PROPOSAL, id.as_str().as_bytes()),
             Self::Progress(id) => with(PROGRESS, id.as_str().as_bytes()),
             Self::Commit(revision) => numbered(COMMIT, revision.get()),
@@ -207,6 +215,10 @@ impl Key {
         match prefix {
             FLAG => Some(Self::Flag(id(rest)?)),
             PIPELINE => Some(Self::Pipeline(id(rest)?)),
+            PIPELINE_AT => {
+                let (rest, number) = rest.split_last_chunk()?;
+                Some(Self::PipelineAt(id(rest.strip_suffix(b"/")?)?, revision(*number)?))
+            }
             PROPOSAL => Some(Self::Proposal(id(rest)?)),
             PROGRESS => Some(Self::Progress(id(rest)?)),
             COMMIT => Some(Self::Commit(revision(rest.try_into().ok()?)?)),
@@ -247,6 +259,7 @@ impl fmt::Display for Key {
             Self::Oldest => f.write_str("meta/oldest"),
             Self::Flag(id) => write!(f, "flag/{id}"),
             Self::Pipeline(id) => write!(f, "pipeline/{id}"),
+            Self::PipelineAt(id, revision) => write!(f, "pipeline-at/{id}/{revision}"),
             Self::Proposal(id) => write!(f, "proposal/{id}"),
             Self::Progress(id) => write!(f, "progress/{id}"),
             Self::Commit(revision) => write!(f, "commit/{revision}"),
@@ -318,6 +331,7 @@ mod tests {
             Key::Oldest,
             Key::Flag(FlagId::parse("new_checkout.v2").unwrap()),
             Key::Pipeline(PipelineId::parse("web").unwrap()),
+            Key::PipelineAt(PipelineId::parse("web").unwrap(), Revision::new(0x2f00_002f)),
             Key::Proposal(release("r-1")),
             Key::Progress(release("r-1")),
             Key::Commit(Revision::new(0x2f00_002f)),

@@ -8,6 +8,7 @@
 pub(super) mod key;
 pub(super) mod packs;
 pub(super) mod parts;
+pub(super) mod proposal;
 
 use super::{
     RequestKey, RequestRecord, StoreId,
@@ -32,7 +33,7 @@ use std::{borrow::Cow, fmt, marker::PhantomData, sync::Arc};
 
 /// Version of all that is described here. A store of version 1 holds no audit chain and no outbox, one of
 /// version 2 its requests under [`Key::Request`] instead of [`Key::RequestAt`], and one of version 3 no
-/// packs and no lists under [`Key::ChangeOf`]. It is one of the later version from the first batch on that
+/// packs, no lists under [`Key::ChangeOf`] and nothing under [`Key::PipelineAt`]. It is one of the later version from the first batch on that
 /// brings such a thing. A server that knows only the earlier one must not open it then: it would go on
 /// without what it does not know of.
 pub(super) const FORMAT: u32 = 4;
