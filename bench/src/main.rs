@@ -51,6 +51,9 @@ enum Command {
         /// Seconds that a load is measured for
         #[arg(long, default_value_t = 4)]
         seconds: u64,
+        /// Commits of the log that is cut
+        #[arg(long, default_value_t = 500_000)]
+        commits: usize,
         /// Where figures are kept
         #[arg(long, default_value = "target/bench/results.json")]
         results: PathBuf,
@@ -103,6 +106,8 @@ struct Round {
     /// From one on.
     number: usize,
     times: Times,
+    /// Of the log that is cut.
+    commits: usize,
     /// For stores that take long to make.
     kept: PathBuf,
     /// For stores, and for what references read.
@@ -133,9 +138,10 @@ fn main() {
             println!("{rate:.0} commits/s");
         }
         Command::Soak(soak) => runtime.block_on(soak::run(soak)),
-        Command::Measure { parts, rounds, seconds, results } => {
+        Command::Measure { parts, rounds, seconds, commits, results } => {
             let parts = if parts.is_empty() { Part::value_variants().to_vec() } else { parts };
-            runtime.block_on(measure(&parts, rounds, Duration::from_secs(seconds), &results));
+            let measured = Duration::from_secs(seconds);
+            runtime.block_on(measure(&parts, rounds, measured, commits, &results));
         }
         Command::Table { results, write } => {
             let table = Results::load(&results).table();
@@ -154,7 +160,7 @@ fn main() {
     }
 }
 
-async fn measure(parts: &[Part], rounds: usize, measured: Duration, path: &Path) {
+async fn measure(parts: &[Part], rounds: usize, measured: Duration, commits: usize, path: &Path) {
     // On the disk of the results, not on one in memory: what is measured is a disk.
     let beside = path.parent().filter(|parent| !parent.as_os_str().is_empty());
     let beside = beside.unwrap_or_else(|| Path::new("."));
@@ -164,6 +170,7 @@ async fn measure(parts: &[Part], rounds: usize, measured: Duration, path: &Path)
         number: 0,
         kept: beside.to_owned(),
         times: Times { warm_up: measured / 4, measured },
+        commits,
         scratch: scratch.expect("the directory of the results can be written"),
     };
     // What runs in this process alone compares with nothing that would need them.

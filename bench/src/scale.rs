@@ -206,25 +206,24 @@ pub(crate) async fn storm(round: &Round, results: &mut Results) {
 /// as go.
 pub(crate) async fn compaction(round: &Round, results: &mut Results) {
     const RELEASES: usize = 1000;
-    const COMMITS: usize = 500_000;
     let directory = round.directory("log");
     let month = Span::from_secs(30 * 24 * 3600);
     let long_ago = Timestamp::from_millis(now().as_millis() - month.as_millis());
     let mut store = InProcess::on_disk_at(&directory, long_ago);
     store.fill(RELEASES);
     // Once more than evenly: all are paused then, and none is held at the start because it is late by weeks.
-    for _ in 0..=COMMITS / RELEASES {
+    for _ in 0..=round.commits / RELEASES {
         store.act(RELEASES);
     }
     drop(store);
     results.alone("compaction/disk", bytes_of(&directory) as f64 / 1e6);
     let begun = Instant::now();
     let server = serve(&directory);
-    println!("  a log of {COMMITS} commits: started in {:.2?}", begun.elapsed());
+    println!("  a log of {} commits: started in {:.2?}", round.commits, begun.elapsed());
     let resident = server.resident();
     let mut client = ReleaseServiceClient::new(server.connect().await);
     let meanwhile = act_beside(&server, round.times).await;
-    let newest = i64::try_from(COMMITS).expect("it is not that much");
+    let newest = i64::try_from(round.commits).expect("it is not that much");
     loop {
         let list = v1::ListReleaseEventsRequest {
             parent: "releases/-".into(),
