@@ -4,8 +4,8 @@
 //! Commits, entries of the log, requests and entries of the audit chain come in a row and are read and
 //! removed in a row, so they are written in packs: a value that begins with [`MARK`] and holds records in
 //! order, each behind the rest of its key and both behind their lengths in two bytes. A pack stands under
-//! the key of its first record. The next batch goes on with it until it is full, so also what comes one at
-//! a time lies together.
+//! the key of its first record. The next batch goes on with it while it is short, so also short records that
+//! come one at a time lie together.
 //!
 //! A record that stands under its own key is one too: those of before version 4 do, and long ones.
 
@@ -22,8 +22,12 @@ use std::{ops::Range, sync::Arc};
 
 /// What a pack begins with: as a value that was cut into no parts.
 const MARK: [u8; 3] = [CUT, 0, 0];
-/// How long a pack may get, in bytes. It is written anew with each batch that goes on with it.
+/// How long a pack may get, in bytes.
 const FULL: usize = LONGEST;
+/// How long a pack may be for the next batch to go on with it, in bytes. It is written anew each time, and
+/// sled's file grows with that: at 300 single actions a second by 57 MB a minute with 300 bytes here, by 102
+/// with 1 KiB and by 230 with 4 KiB; by 73 without packs.
+const GOES_ON: usize = 512;
 /// Two lengths.
 const FRAME: usize = 4;
 
@@ -120,6 +124,9 @@ impl OpenPacks {
                 batch.put(open.key.clone(), open.value.clone());
                 open.stored = Stored::All;
             }
+        }
+        for open in &mut self.0 {
+            open.take_if(|open| open.value.len() > GOES_ON);
         }
     }
 }
