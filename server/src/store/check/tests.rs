@@ -271,7 +271,7 @@ fn a_store_of_version_3_is_read_and_goes_on() {
     let query = |release: Option<&str>, order| LogQuery {
         after: Revision::ZERO,
         up_to: Revision::LAST,
-        release: release.map(|id| self::release(id)),
+        release: release.map(self::release),
         order,
         limit: usize::MAX,
     };

@@ -62,11 +62,20 @@ impl World {
                 Key::Change(Revision::new(first + place / 3), release)
             }
             Kind::Audit => Key::Audit(number),
-            _ => {
+            Kind::RequestAt => {
                 let time = i64::try_from(number / 7).unwrap();
                 let digest = [u8::try_from(number.wrapping_mul(101) % 251).unwrap(); 32];
                 Key::RequestAt(Timestamp::from_millis(time), digest)
             }
+            other @ (Kind::Flag
+            | Kind::Pipeline
+            | Kind::PipelineAt
+            | Kind::Proposal
+            | Kind::Progress
+            | Kind::ChangeOf
+            | Kind::Request
+            | Kind::Outbox
+            | Kind::Reminder) => unreachable!("{other:?} lies in no packs"),
         }
     }
 
@@ -80,10 +89,8 @@ impl World {
                 };
                 let mut keys: Vec<(Key, usize)> = (0..).zip(records).map(key).collect();
                 self.next += records.len() as u64;
-                keys.sort_by_key(|(key, _)| match key {
-                    Key::RequestAt(..) => Vec::new(),
-                    other => other.bytes(),
-                });
+                let is_request = |key: &Key| matches!(key, Key::RequestAt(..));
+                keys.sort_by_key(|(key, _)| (!is_request(key)).then(|| key.bytes()));
                 for (key, length) in keys {
                     // As MessagePack might begin.
                     let value = [&[0x80][..], &vec![b'v'; length]].concat();
