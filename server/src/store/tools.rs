@@ -38,6 +38,7 @@ use std::{
     borrow::Cow,
     io::{self, BufRead, Write},
     path::Path,
+    sync::Arc,
 };
 
 /// How many keys an import writes in one batch. Large enough that the barriers do not count.
@@ -320,6 +321,8 @@ fn read_records<T: Tree>(
     let mut packs = OpenPacks::default();
     let mut index = Gathered::default();
     let mut log = LogOrder::default();
+    // One is stored for all that took it, so they have to be the same.
+    let mut copies = Copies::default();
     let mut audit = store.audit;
     if header.oldest > Revision::ZERO {
         let oldest = Oldest { revision: header.oldest };
@@ -336,6 +339,15 @@ fn read_records<T: Tree>(
                 parts::insert(&mut batch, &Key::Flag(flag.id.clone()), encode(&flag));
             }
             Line::Proposal(proposal) => {
+                let pipeline = &proposal.pipeline;
+                match copies.get(&pipeline.id, pipeline.revision) {
+                    Some(copy) if copy != pipeline => {
+                        let problem = format!("another copy of {} of one revision", pipeline.id);
+                        return Err(lines.problem(problem).into());
+                    }
+                    Some(_) => {}
+                    None => copies.add(Arc::clone(pipeline)),
+                }
                 put_proposal(&mut batch, &store.tree, &proposal)?;
             }
             Line::Progress(ProgressLine { release, progress }) => {
@@ -431,7 +443,8 @@ mod tests {
         testing::{History, START, describe_flag},
     };
     use phasegate_engine::time::Span;
-    use std::{fs, path::PathBuf, sync::Arc};
+    use sha2::{Digest as _, Sha256};
+    use std::{fs, path::PathBuf};
     use tempfile::TempDir;
     use uuid::Uuid;
 
@@ -567,6 +580,24 @@ mod tests {
             // It does not stand in the way of another attempt.
             drop(sled::open(&copy, SECOND).unwrap());
         }
+    }
+
+    #[test]
+    fn releases_with_other_copies_of_one_pipeline_are_refused() {
+        let (_temporary, path) = store();
+        let text = exported(&path);
+        let mut lines: Vec<String> = text.split_inclusive('\n').map(str::to_owned).collect();
+        let end = lines.pop().unwrap();
+        let second = lines.iter().rposition(|line| line.starts_with("{\"proposal\"")).unwrap();
+        let whole = lines.concat();
+        lines[second] = lines[second].replacen("\"bake\":3600000", "\"bake\":3600001", 1);
+        let changed = lines.concat();
+        assert_ne!(changed, whole);
+        let sum = |text: &str| crate::store::record::key::hex(&Sha256::digest(text));
+        let end = end.replace(&sum(&whole), &sum(&changed));
+        let (_other, copy) = directory();
+        let error = imported(&copy, &format!("{changed}{end}")).unwrap_err().to_string();
+        assert!(error.contains("another copy of web of one revision"), "{error}");
     }
 
     #[test]
