@@ -107,7 +107,6 @@ pub(crate) async fn round(round: &Round, results: &mut Results) {
         }
         results.add("watch/1000/batched", batched.per_second(), shared.per_second());
     }
-    paced(round, results).await;
 }
 
 /// All put the key that is watched.
@@ -120,8 +119,8 @@ async fn same_key(etcd: &Server, count: usize) -> Vec<etcd::Putter> {
 }
 
 /// One event at a time: when it has reached all.
-async fn paced(round: &Round, results: &mut Results) {
-    for (count, events) in [(1000, 60), (10_000, 12)] {
+pub(crate) async fn paced(round: &Round, results: &mut Results) {
+    for (count, events) in [(1000, 600), (10_000, 60)] {
         let ours = fresh(round);
         subject::fill(&ours, 1).await;
         let actor = one(subject::actors(&ours, 1, 0).await);

@@ -196,6 +196,7 @@ pub(super) struct Connection {
     wire: Wire,
     certificate: Option<Arc<ClientCertificate>>,
     first_request: FirstRequest,
+    has_written: bool,
     /// Until the first request comes.
     patience: Option<Pin<Box<Sleep>>>,
     dropped: CancellationToken,
@@ -216,6 +217,7 @@ impl Connection {
             wire,
             certificate: certificate.map(Arc::new),
             first_request: FirstRequest::default(),
+            has_written: false,
             patience: Some(Box::pin(tokio::time::sleep(limits.first_request_within))),
             dropped: drop_all.clone(),
             until_dropped: Box::pin(drop_all.clone().cancelled_owned()),
@@ -332,6 +334,7 @@ impl AsyncWrite for Connection {
         if self.dropped.is_cancelled() {
             return Poll::Ready(Err(dropped()));
         }
+        self.has_written = true;
         Pin::new(&mut self.wire).poll_write(cx, buf)
     }
 
@@ -343,11 +346,16 @@ impl AsyncWrite for Connection {
         if self.dropped.is_cancelled() {
             return Poll::Ready(Err(dropped()));
         }
+        self.has_written = true;
         Pin::new(&mut self.wire).poll_write_vectored(cx, bufs)
     }
 
+    /// HTTP/2 asks before it writes anything whether it should put small messages beside each other, up to
+    /// 1 KiB each, which it does only where several buffers cannot be written at once: then hundreds of
+    /// answers and events go with a few calls of the kernel instead of one each. Later it asks with every
+    /// write, and what is larger goes without being copied.
     fn is_write_vectored(&self) -> bool {
-        self.wire.is_write_vectored()
+        self.has_written && self.wire.is_write_vectored()
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
