@@ -118,6 +118,7 @@ impl Watcher {
         };
         let who = Who {
             principal: Principal::new("watcher"),
+            peer: None,
             resume_after,
             store_id: Some(store_id),
             time_left: None,

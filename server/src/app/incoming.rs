@@ -18,7 +18,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
     time::Duration,
 };
 use tokio::{
@@ -26,7 +26,7 @@ use tokio::{
     net::{TcpListener, TcpSocket, TcpStream},
     sync::watch,
     task::JoinSet,
-    time::{Sleep, timeout},
+    time::{Instant, Sleep, timeout},
 };
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use tokio_stream::Stream;
@@ -196,7 +196,7 @@ pub(super) struct Connection {
     wire: Wire,
     certificate: Option<Arc<ClientCertificate>>,
     first_request: FirstRequest,
-    has_written: bool,
+    written: Written,
     /// Until the first request comes.
     patience: Option<Pin<Box<Sleep>>>,
     dropped: CancellationToken,
@@ -217,7 +217,7 @@ impl Connection {
             wire,
             certificate: certificate.map(Arc::new),
             first_request: FirstRequest::default(),
-            has_written: false,
+            written: Written::Never,
             patience: Some(Box::pin(tokio::time::sleep(limits.first_request_within))),
             dropped: drop_all.clone(),
             until_dropped: Box::pin(drop_all.clone().cancelled_owned()),
@@ -300,6 +300,42 @@ impl AsyncWrite for Wire {
     }
 }
 
+/// When something was written last.
+///
+/// Where one event goes to a thousand streams, each of them wakes its connection, which would run next and
+/// write that one message. So a connection that has only just written lets all others that are ready go
+/// first, once, and then writes what has come together meanwhile. One that was silent writes at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Written {
+    Never,
+    At(Instant),
+    /// It has let others go first.
+    Waited,
+}
+
+/// Less than a caller needs to ask again over loopback, who is not to wait.
+const JUST_NOW: Duration = Duration::from_micros(30);
+
+impl Written {
+    /// Ready when it may write. If not, its task is woken already, and stands at the end of the queue.
+    fn turn(&mut self, cx: &Context<'_>) -> Poll<()> {
+        match *self {
+            Self::At(last) if last.elapsed() < JUST_NOW => {
+                *self = Self::Waited;
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            }
+            _ => Poll::Ready(()),
+        }
+    }
+
+    fn now<T>(&mut self, wrote: &Poll<T>) {
+        if wrote.is_ready() {
+            *self = Self::At(Instant::now());
+        }
+    }
+}
+
 fn dropped() -> io::Error {
     io::Error::new(io::ErrorKind::ConnectionAborted, "the server has stopped")
 }
@@ -334,8 +370,10 @@ impl AsyncWrite for Connection {
         if self.dropped.is_cancelled() {
             return Poll::Ready(Err(dropped()));
         }
-        self.has_written = true;
-        Pin::new(&mut self.wire).poll_write(cx, buf)
+        ready!(self.written.turn(cx));
+        let wrote = Pin::new(&mut self.wire).poll_write(cx, buf);
+        self.written.now(&wrote);
+        wrote
     }
 
     fn poll_write_vectored(
@@ -346,8 +384,10 @@ impl AsyncWrite for Connection {
         if self.dropped.is_cancelled() {
             return Poll::Ready(Err(dropped()));
         }
-        self.has_written = true;
-        Pin::new(&mut self.wire).poll_write_vectored(cx, bufs)
+        ready!(self.written.turn(cx));
+        let wrote = Pin::new(&mut self.wire).poll_write_vectored(cx, bufs);
+        self.written.now(&wrote);
+        wrote
     }
 
     /// HTTP/2 asks before it writes anything whether it should put small messages beside each other, up to
@@ -355,7 +395,7 @@ impl AsyncWrite for Connection {
     /// answers and events go with a few calls of the kernel instead of one each. Later it asks with every
     /// write, and what is larger goes without being copied.
     fn is_write_vectored(&self) -> bool {
-        self.has_written && self.wire.is_write_vectored()
+        self.written != Written::Never && self.wire.is_write_vectored()
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

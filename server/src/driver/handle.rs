@@ -13,7 +13,7 @@ use crate::store::{
     audit::{AuditEntry, AuditHead, AuditedCall, Outcome},
 };
 use crate::telemetry::Metrics;
-use crate::watch::{Entry, Log};
+use crate::watch::{Entry, Level, Log};
 use phasegate_engine::{
     Refusal, State,
     command::Call,
@@ -295,11 +295,11 @@ impl Handle {
 }
 
 impl Log for Handle {
-    fn head(&self) -> watch::Receiver<Revision> {
-        self.head()
+    fn commits(&self) -> Arc<Level> {
+        Arc::clone(&self.published.commits)
     }
 
-    fn moves(&self, release: &ReleaseId) -> watch::Receiver<Revision> {
+    fn moves(&self, release: &ReleaseId) -> Arc<Level> {
         self.published.followed.follow(release)
     }
 

@@ -5,7 +5,7 @@ use crate::{
     clock::Clock,
     store::{LogQuery, Order, StoreId, audit::AuditHead},
     telemetry::Metrics,
-    watch::Entry,
+    watch::{Entry, Level},
 };
 use arc_swap::ArcSwap;
 use phasegate_engine::{State, id::Revision};
@@ -24,6 +24,8 @@ pub(super) struct Published {
     pub(super) head: watch::Receiver<Revision>,
     pub(super) audit: watch::Receiver<AuditHead>,
     pub(super) outbox: watch::Receiver<Outbox>,
+    /// The head, for watches.
+    pub(super) commits: Arc<Level>,
     pub(super) followed: Followed,
     state: ArcSwap<State>,
     ring: RwLock<Ring>,
@@ -75,6 +77,7 @@ impl Published {
 
 impl Drop for Publisher {
     fn drop(&mut self) {
+        self.published.commits.close();
         self.published.followed.end();
     }
 }
@@ -98,6 +101,7 @@ impl Publisher {
             head,
             audit,
             outbox,
+            commits: Arc::new(Level::new(state.revision())),
             followed: Followed::default(),
             ring: RwLock::new(Ring::new(state.revision(), log_bytes_max)),
             state: ArcSwap::from_pointee(state),
@@ -117,6 +121,7 @@ impl Publisher {
         self.ring_mut(|ring| ring.push(entries.iter().map(Arc::clone)));
         self.published.state.store(Arc::new(state.clone()));
         self.head.send_replace(state.revision());
+        self.published.commits.raise(state.revision());
         for entry in entries {
             self.published.followed.raise(entry.change.release.id(), entry.change.revision);
         }

@@ -37,6 +37,7 @@ use tonic::{
     body::Body,
     metadata::MetadataMap,
     server::{Grpc, NamedService, ServerStreamingService},
+    transport::server::TcpConnectInfo,
 };
 use tower::Service;
 
@@ -53,7 +54,7 @@ impl Api {
         let (metadata, extensions, message) = request.into_parts();
         let grants = self.grants(&metadata, &extensions);
         let asked = convert::watch_release(message);
-        let (asked, watcher, grants) = watcher(grants, &metadata, asked, |asked| {
+        let (asked, watcher, grants) = watcher(grants, &metadata, &extensions, asked, |asked| {
             (asked.resume_after, std::mem::take(&mut asked.store_id))
         })?;
         let id = asked.release.clone();
@@ -87,7 +88,7 @@ impl Api {
         let (metadata, extensions, message) = request.into_parts();
         let grants = self.grants(&metadata, &extensions);
         let asked = convert::watch_releases(message);
-        let (asked, watcher, grants) = watcher(grants, &metadata, asked, |asked| {
+        let (asked, watcher, grants) = watcher(grants, &metadata, &extensions, asked, |asked| {
             (asked.resume_after, std::mem::take(&mut asked.store_id))
         })?;
         let driver = backend.driver.clone();
@@ -174,6 +175,7 @@ fn while_good<F: Send + 'static>(
 fn watcher<T>(
     grants: Result<Grants, Unknown>,
     metadata: &MetadataMap,
+    extensions: &http::Extensions,
     asked: Result<T, convert::Rejected>,
     resume: impl FnOnce(&mut T) -> (Option<Revision>, Option<String>),
 ) -> Result<(T, Watcher, Grants), Status> {
@@ -181,7 +183,8 @@ fn watcher<T>(
     let (resume_after, store_id) = resume(&mut asked);
     let time_left = timeout(metadata.as_ref());
     let principal = grants.caller().principal.clone();
-    let watcher = Watcher { principal, resume_after, store_id, time_left };
+    let peer = extensions.get::<TcpConnectInfo>().and_then(TcpConnectInfo::remote_addr);
+    let watcher = Watcher { principal, peer, resume_after, store_id, time_left };
     Ok((asked, watcher, grants))
 }
 

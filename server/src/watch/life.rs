@@ -1,13 +1,23 @@
 //! What all streams have in common: they wait for the head, break the silence, and end.
 
-use super::{Config, jitter::Jitter};
+use super::{
+    Config,
+    jitter::Jitter,
+    level::{Level, Open, Waiting},
+};
 use crate::driver::LogError;
 use phasegate_engine::id::Revision;
-use std::{pin::Pin, sync::Arc, time::Duration};
-use tokio::{
-    sync::watch,
-    time::{Instant, Sleep, sleep_until},
+use std::{
+    future::poll_fn,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::Poll,
+    time::Duration,
 };
+use tokio::time::{Instant, Sleep, sleep_until};
 
 /// Why a stream ended. After each of these a client resumes where it was.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -54,9 +64,24 @@ impl From<LogError> for WatchEnd {
     }
 }
 
-/// Whether the server is stopping.
+/// Whether the server is stopping. It does not go back.
+#[derive(Debug, Default)]
+pub(super) struct Drain(AtomicBool);
+
+impl Drain {
+    /// To be called before streams are woken for it.
+    pub(super) fn begin(&self) {
+        self.0.store(true, Ordering::Release);
+    }
+
+    pub(super) fn has_begun(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
+}
+
+/// Whether a stream knows that the server is stopping.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Drain {
+enum Knows {
     No,
     Yes,
 }
@@ -77,12 +102,11 @@ pub(super) enum Wake {
 pub(super) struct Life {
     config: Arc<Config>,
     jitter: Arc<Jitter>,
-    head: watch::Receiver<Revision>,
-    /// Moves when the head does for something that concerns the stream; what does not wakes nobody.
-    moves: watch::Receiver<Revision>,
-    // With the sender beside it: a receiver of one that is gone never waits.
-    drain: (Arc<watch::Sender<Drain>>, watch::Receiver<Drain>),
-    draining: Drain,
+    head: Arc<Level>,
+    /// Rises when the head does for something that concerns the stream; what does not wakes nobody.
+    moves: Waiting,
+    drain: Arc<Drain>,
+    draining: Knows,
     /// Goes off when there may be something to do, or earlier: it is set anew only when it has gone off,
     /// for that costs as much as an event.
     timer: Pin<Box<Sleep>>,
@@ -97,9 +121,10 @@ impl Life {
     pub(super) fn new(
         config: Arc<Config>,
         jitter: Arc<Jitter>,
-        head: watch::Receiver<Revision>,
-        moves: watch::Receiver<Revision>,
-        drain: Arc<watch::Sender<Drain>>,
+        head: Arc<Level>,
+        moves: Arc<Level>,
+        drain: Arc<Drain>,
+        open: Arc<Open>,
         deadline: Option<Duration>,
     ) -> Self {
         let now = Instant::now();
@@ -111,14 +136,13 @@ impl Life {
             None => (expires, WatchEnd::Expired),
         };
         let beat = now + beat_after(&config, &jitter);
-        let drained = drain.subscribe();
         Self {
             config,
             jitter,
             head,
-            moves,
-            drain: (drain, drained),
-            draining: Drain::No,
+            moves: Waiting::new(moves, open),
+            drain,
+            draining: Knows::No,
             timer: Box::pin(sleep_until(beat.min(dies))),
             dies,
             dies_of,
@@ -129,15 +153,15 @@ impl Life {
     }
 
     /// The newest revision.
-    pub(super) fn head(&mut self) -> Revision {
-        *self.head.borrow_and_update()
+    pub(super) fn head(&self) -> Revision {
+        self.head.reached()
     }
 
     /// The end, if it has come.
     pub(super) fn over(&mut self) -> Option<WatchEnd> {
         let now = Instant::now();
-        if self.draining == Drain::No && *self.drain.0.borrow() == Drain::Yes {
-            self.draining = Drain::Yes;
+        if self.must_hear_of_draining() {
+            self.draining = Knows::Yes;
             let ends = now + self.jitter.up_to(self.config.drain_over);
             if ends < self.dies {
                 (self.dies, self.dies_of) = (ends, WatchEnd::Draining);
@@ -160,21 +184,30 @@ impl Life {
                 self.timer.as_mut().reset(until);
             }
             let slept = Instant::now();
-            let wake = tokio::select! {
-                biased;
-                moved = self.moves.wait_for(|moved| *moved > cursor) => Some(match moved {
-                    Ok(_) => Wake::Moved,
+            let wake = poll_fn(|cx| {
+                self.moves.open().waits(cx.waker());
+                if self.moves.level().reached() > cursor {
+                    return Poll::Ready(Some(Wake::Moved));
+                }
+                if self.moves.level().is_closed() {
                     // The writer is gone.
-                    Err(_) => Wake::End(WatchEnd::Draining),
-                }),
-                _ = self.drain.1.changed(), if self.draining == Drain::No => None,
-                () = &mut self.timer => None,
-            };
+                    return Poll::Ready(Some(Wake::End(WatchEnd::Draining)));
+                }
+                if self.must_hear_of_draining() {
+                    return Poll::Ready(None);
+                }
+                self.timer.as_mut().poll(cx).map(|()| None)
+            });
+            let wake = wake.await;
             self.was_kept_waiting |= self.is_too_long(slept.elapsed());
             if let Some(wake) = wake {
                 return wake;
             }
         }
+    }
+
+    fn must_hear_of_draining(&self) -> bool {
+        self.draining == Knows::No && self.drain.has_begun()
     }
 
     /// True if it is time for a bookmark.

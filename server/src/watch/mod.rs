@@ -21,6 +21,7 @@
 mod config;
 mod entry;
 mod jitter;
+mod level;
 mod life;
 mod release;
 mod releases;
@@ -31,6 +32,7 @@ mod tests;
 pub use config::Config;
 pub use entry::{Entry, approximate_bytes};
 pub(crate) use jitter::Jitter;
+pub use level::Level;
 pub use life::WatchEnd;
 pub use release::ReleaseItem;
 pub use releases::{Fate, ReleasesItem, Select};
@@ -47,20 +49,19 @@ use phasegate_engine::{
     id::{Principal, ReleaseId, Revision},
     release::Release,
 };
-use slots::Slots;
-use std::{sync::Arc, time::Duration};
-use tokio::sync::watch;
+use slots::{Slot, Slots};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 /// What a watch reads. The driver's handle is one.
 pub trait Log: Clone + Send + Sync + 'static {
-    /// The newest durable revision. By the time it shows, everything else here has what it stands
-    /// for.
-    fn head(&self) -> watch::Receiver<Revision>;
+    /// The newest durable revision: a level that rises with every commit. By the time it shows, everything
+    /// else here has what it stands for.
+    fn commits(&self) -> Arc<Level>;
 
-    /// A level that rises when the head does for a change of this release, and no later; for others it need
-    /// not. It closes when the head does.
-    fn moves(&self, _release: &ReleaseId) -> watch::Receiver<Revision> {
-        self.head()
+    /// A level that rises when the other does for a change of this release, or later; for others it need
+    /// not. It closes when the other does.
+    fn moves(&self, _release: &ReleaseId) -> Arc<Level> {
+        self.commits()
     }
 
     /// Oldest revision whose changes are all in the log; zero if nothing was ever removed.
@@ -87,6 +88,8 @@ pub trait Log: Clone + Send + Sync + 'static {
 pub struct Watcher {
     /// Whose slot it takes.
     pub principal: Principal,
+    /// The other end of its connection, where it is known.
+    pub peer: Option<SocketAddr>,
     /// Everything up to here was delivered before; none: begin with a snapshot.
     pub resume_after: Option<Revision>,
     /// The store that was delivered from; none, or empty: whichever this is.
@@ -131,7 +134,7 @@ pub struct Watches<L> {
     config: Arc<Config>,
     slots: Slots,
     jitter: Arc<Jitter>,
-    drain: Arc<watch::Sender<Drain>>,
+    drain: Arc<Drain>,
 }
 
 impl<L: Log> Watches<L> {
@@ -148,7 +151,7 @@ impl<L: Log> Watches<L> {
     fn with(log: L, config: Config, jitter: Jitter) -> Self {
         let slots = Slots::new(&config);
         let jitter = Arc::new(jitter);
-        let drain = Arc::new(watch::Sender::new(Drain::No));
+        let drain = Arc::default();
         Self { log, config: Arc::new(config), slots, jitter, drain }
     }
 
@@ -161,17 +164,17 @@ impl<L: Log> Watches<L> {
     {
         self.check_not_draining()?;
         // In this order: a commit between the two would be lost otherwise.
-        let (head, moves) = (self.log.head(), self.log.moves(&release));
+        let (head, moves) = (self.log.commits(), self.log.moves(&release));
         let state = self.log.state();
         let found: Option<&Arc<Release>> = state.release(&release);
         let Some(found) = found else { return Err(WatchRefusal::NotFound(release)) };
         self.check_resumable(&watcher, &state)?;
-        let slot = self.slots.take(&watcher.principal)?;
+        let slot = self.slots.take(&watcher.principal, watcher.peer)?;
         let from = match watcher.resume_after {
             None => release::Begin::Snapshot(Arc::clone(found), state.revision()),
             Some(after) => release::Begin::After(after, release::Progress::known_at(found, after)),
         };
-        let life = self.life(head, moves, watcher.time_left);
+        let life = self.life(head, moves, &slot, watcher.time_left);
         let (log, config) = (self.log.clone(), Arc::clone(&self.config));
         Ok(release::stream(log, config, release, from, life, slot))
     }
@@ -185,22 +188,23 @@ impl<L: Log> Watches<L> {
     {
         self.check_not_draining()?;
         // In this order: a commit between the two would be lost otherwise.
-        let head = self.log.head();
+        let head = self.log.commits();
         let state = self.log.state();
         self.check_resumable(&watcher, &state)?;
-        let slot = self.slots.take(&watcher.principal)?;
+        let slot = self.slots.take(&watcher.principal, watcher.peer)?;
         let from = match watcher.resume_after {
             None => releases::Begin::InitialSet(Box::new(state)),
             Some(after) => releases::Begin::After(after),
         };
-        let life = self.life(head.clone(), head, watcher.time_left);
+        let life = self.life(Arc::clone(&head), head, &slot, watcher.time_left);
         let (log, config) = (self.log.clone(), Arc::clone(&self.config));
         Ok(releases::stream(log, config, select, from, life, slot))
     }
 
     /// Refuses new watches, and ends all that there are, each at a random time of its own.
     pub fn drain(&self) {
-        self.drain.send_replace(Drain::Yes);
+        self.drain.begin();
+        self.slots.wake_all();
     }
 
     /// How many watches are open.
@@ -210,16 +214,13 @@ impl<L: Log> Watches<L> {
 
     /// How many commits the slowest open watch is behind the newest one; zero if none is open.
     pub fn lag(&self) -> u64 {
-        let head = self.log.head().borrow().get();
+        let head = self.log.commits().reached().get();
         self.slots.slowest().map_or(0, |slowest| head.saturating_sub(slowest.get()))
     }
 
     /// Refuses if the server is stopping: what is found out first.
     pub fn check_not_draining(&self) -> Result<(), WatchRefusal> {
-        match *self.drain.borrow() {
-            Drain::No => Ok(()),
-            Drain::Yes => Err(WatchRefusal::Draining),
-        }
+        if self.drain.has_begun() { Err(WatchRefusal::Draining) } else { Ok(()) }
     }
 
     fn check_resumable(&self, watcher: &Watcher, state: &State) -> Result<(), WatchRefusal> {
@@ -241,12 +242,14 @@ impl<L: Log> Watches<L> {
 
     fn life(
         &self,
-        head: watch::Receiver<Revision>,
-        moves: watch::Receiver<Revision>,
+        head: Arc<Level>,
+        moves: Arc<Level>,
+        slot: &Slot,
         time_left: Option<Duration>,
     ) -> Life {
         let (config, jitter) = (Arc::clone(&self.config), Arc::clone(&self.jitter));
-        Life::new(config, jitter, head, moves, Arc::clone(&self.drain), time_left)
+        let (drain, open) = (Arc::clone(&self.drain), Arc::clone(slot.open()));
+        Life::new(config, jitter, head, moves, drain, open, time_left)
     }
 }
 

@@ -122,6 +122,7 @@ pub(super) fn stream<L: Log>(
                     life.goes_on();
                     slot.at(cursor);
                 }
+                tokio::task::consume_budget().await;
                 continue;
             }
             cursor = cursor.max(head);

@@ -1,13 +1,14 @@
 //! How many watches there may be.
 
-use super::Config;
+use super::{
+    Config,
+    level::{Open, Place},
+};
 use phasegate_engine::id::{Principal, Revision};
 use std::{
     collections::HashMap,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
-    },
+    net::SocketAddr,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 /// Which limit is reached.
@@ -34,27 +35,29 @@ struct Taken {
     in_all: usize,
     // Only ever asked for a principal, so its order does not matter.
     by_principal: HashMap<Principal, usize>,
-    /// Up to where each has delivered, by the number that it has as long as it is open.
-    cursors: HashMap<u64, Arc<AtomicU64>>,
+    /// Each by the number that it has as long as it is open.
+    open: HashMap<u64, Arc<Open>>,
     next: u64,
 }
-
-/// Of a watch that has not begun: nothing is known of it.
-const NOT_BEGUN: u64 = u64::MAX;
 
 /// One open watch. It lives inside the stream, so that a stream that is dropped gives it back.
 #[derive(Debug)]
 pub(super) struct Slot {
     principal: Principal,
     number: u64,
-    cursor: Arc<AtomicU64>,
+    open: Arc<Open>,
     taken: Arc<Mutex<Taken>>,
 }
 
 impl Slot {
     /// Everything up to here is delivered.
     pub(super) fn at(&self, revision: Revision) {
-        self.cursor.store(revision.get(), Ordering::Relaxed);
+        self.open.at(revision);
+    }
+
+    /// What others know of it.
+    pub(super) fn open(&self) -> &Arc<Open> {
+        &self.open
     }
 }
 
@@ -67,7 +70,12 @@ impl Slots {
         }
     }
 
-    pub(super) fn take(&self, principal: &Principal) -> Result<Slot, TooMany> {
+    /// Takes one, for a watch that comes from there.
+    pub(super) fn take(
+        &self,
+        principal: &Principal,
+        peer: Option<SocketAddr>,
+    ) -> Result<Slot, TooMany> {
         let mut taken = lock(&self.taken);
         let of_principal = taken.by_principal.get(principal).copied().unwrap_or_default();
         if of_principal >= self.of_principal_max {
@@ -80,16 +88,20 @@ impl Slots {
         taken.by_principal.insert(principal.clone(), of_principal + 1);
         let number = taken.next;
         taken.next += 1;
-        let cursor = Arc::new(AtomicU64::new(NOT_BEGUN));
-        taken.cursors.insert(number, Arc::clone(&cursor));
-        Ok(Slot { principal: principal.clone(), number, cursor, taken: Arc::clone(&self.taken) })
+        let open = Arc::new(Open::new(Place { peer, number }));
+        taken.open.insert(number, Arc::clone(&open));
+        Ok(Slot { principal: principal.clone(), number, open, taken: Arc::clone(&self.taken) })
     }
 
     /// Up to where the slowest has delivered; none if none has begun.
     pub(super) fn slowest(&self) -> Option<Revision> {
-        let taken = lock(&self.taken);
-        let cursors = taken.cursors.values().map(|cursor| cursor.load(Ordering::Relaxed));
-        cursors.filter(|cursor| *cursor != NOT_BEGUN).min().map(Revision::new)
+        lock(&self.taken).open.values().filter_map(|open| open.cursor()).min()
+    }
+
+    /// Wakes all that are open.
+    pub(super) fn wake_all(&self) {
+        let open: Vec<Arc<Open>> = lock(&self.taken).open.values().map(Arc::clone).collect();
+        open.iter().for_each(|open| open.wake());
     }
 
     pub(super) fn taken(&self) -> usize {
@@ -101,7 +113,7 @@ impl Drop for Slot {
     fn drop(&mut self) {
         let mut taken = lock(&self.taken);
         taken.in_all -= 1;
-        taken.cursors.remove(&self.number);
+        taken.open.remove(&self.number);
         if let Some(count) = taken.by_principal.get_mut(&self.principal) {
             *count -= 1;
             if *count == 0 {
@@ -125,24 +137,24 @@ mod tests {
         let config = Config { streams_of_a_principal: 2, streams: 3, ..Config::default() };
         let slots = Slots::new(&config);
         let (ann, bob) = (Principal::new("ann"), Principal::new("bob"));
-        let first = slots.take(&ann).unwrap();
-        let second = slots.take(&ann).unwrap();
-        assert_eq!(slots.take(&ann).unwrap_err(), TooMany::OfPrincipal(2));
-        let third = slots.take(&bob).unwrap();
-        assert_eq!(slots.take(&bob).unwrap_err(), TooMany::InAll(3));
+        let first = slots.take(&ann, None).unwrap();
+        let second = slots.take(&ann, None).unwrap();
+        assert_eq!(slots.take(&ann, None).unwrap_err(), TooMany::OfPrincipal(2));
+        let third = slots.take(&bob, None).unwrap();
+        assert_eq!(slots.take(&bob, None).unwrap_err(), TooMany::InAll(3));
         drop(first);
-        let again = slots.take(&bob).unwrap();
+        let again = slots.take(&bob, None).unwrap();
         drop((second, third, again));
         assert_eq!(slots.taken(), 0);
         assert!(lock(&slots.taken).by_principal.is_empty());
-        assert!(lock(&slots.taken).cursors.is_empty());
+        assert!(lock(&slots.taken).open.is_empty());
     }
 
     #[test]
     fn the_slowest_is_the_one_that_has_delivered_least() {
         let slots = Slots::new(&Config::default());
         let ann = Principal::new("ann");
-        let [fast, slow, fresh] = [(); 3].map(|()| slots.take(&ann).unwrap());
+        let [fast, slow, fresh] = [(); 3].map(|()| slots.take(&ann, None).unwrap());
         assert_eq!(slots.slowest(), None);
         fast.at(Revision::new(9));
         slow.at(Revision::new(4));

@@ -228,7 +228,7 @@ async fn a_stream_ends_when_the_writer_is_gone() {
     let log = log_of_one();
     let mut stream = watch_r(&log);
     stream.next().await;
-    log.shown.lock().unwrap().sender = None;
+    log.head.close();
     assert_eq!(stream.next().await.unwrap().unwrap_err(), WatchEnd::Draining);
 }
 

@@ -39,7 +39,7 @@ struct Committed {
 struct FakeLog {
     commits: Arc<Vec<Committed>>,
     shown: Arc<Mutex<Shown>>,
-    head: watch::Receiver<Revision>,
+    head: Arc<Level>,
 }
 
 #[derive(Debug)]
@@ -49,7 +49,6 @@ struct Shown {
     /// The state may be one ahead of it.
     state: usize,
     oldest: Revision,
-    sender: Option<watch::Sender<Revision>>,
     /// So many halves of commits are published after each call that reads something, as another
     /// thread might.
     haste: u8,
@@ -58,9 +57,8 @@ struct Shown {
 impl FakeLog {
     /// A log with all of these, of which the first is published.
     fn new(commits: Vec<Committed>) -> Self {
-        let (sender, head) = watch::channel(commits[0].state.revision());
-        let shown =
-            Shown { head: 0, state: 0, oldest: Revision::ZERO, sender: Some(sender), haste: 0 };
+        let head = Arc::new(Level::new(commits[0].state.revision()));
+        let shown = Shown { head: 0, state: 0, oldest: Revision::ZERO, haste: 0 };
         Self { commits: Arc::new(commits), shown: Arc::new(Mutex::new(shown)), head }
     }
 
@@ -71,10 +69,7 @@ impl FakeLog {
             shown.state = (shown.state + 1).min(self.commits.len() - 1);
         } else {
             shown.head = shown.state;
-            let head = self.commits[shown.head].state.revision();
-            if let Some(sender) = &shown.sender {
-                sender.send_replace(head);
-            }
+            self.head.raise(self.commits[shown.head].state.revision());
         }
     }
 
@@ -112,8 +107,8 @@ impl FakeLog {
 }
 
 impl Log for FakeLog {
-    fn head(&self) -> watch::Receiver<Revision> {
-        let head = self.head.clone();
+    fn commits(&self) -> Arc<Level> {
+        let head = Arc::clone(&self.head);
         self.moves_meanwhile();
         head
     }
@@ -263,6 +258,7 @@ fn switch(flag: &str, switch: SwitchTo) -> Action {
 fn watcher() -> Watcher {
     Watcher {
         principal: Principal::new("ann"),
+        peer: None,
         resume_after: None,
         store_id: None,
         time_left: None,

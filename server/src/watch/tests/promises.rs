@@ -219,7 +219,7 @@ impl Client for OfOne {
     }
 
     fn rests(&self, log: &FakeLog) {
-        let head = *log.head.borrow();
+        let head = log.head.reached();
         let next = self.missing(log).next().map(|entry| entry.change.revision);
         assert!(next.is_none_or(|next| next > head), "{next:?} is due");
     }
@@ -375,7 +375,7 @@ impl Client for OfMany {
 
     fn rests(&self, log: &FakeLog) {
         assert!(self.delivered.is_some(), "an initial set ends");
-        assert_eq!(self.missing(log, *log.head.borrow()), []);
+        assert_eq!(self.missing(log, log.head.reached()), []);
     }
 
     fn ended(&self, _: &FakeLog) {
