@@ -16,6 +16,7 @@ use crate::{
     time::Timestamp,
 };
 use std::sync::Arc;
+use thin_vec::{ThinVec, thin_vec};
 
 /// Applies a commit to the state that it was decided on.
 pub fn apply(state: &mut State, commit: &Commit) {
@@ -69,8 +70,8 @@ fn created(proposal: &Arc<Proposal>, revision: Revision, time: Timestamp) -> Rel
         enter_time: None,
         apply_time: None,
         end_time: None,
-        reviews: Vec::new(),
-        guards: vec![GuardProgress::default(); phase.guards.len()],
+        reviews: ThinVec::new(),
+        guards: thin_vec![GuardProgress::default(); phase.guards.len()],
     });
     let progress = Progress {
         stage: Stage::Pending,

@@ -223,7 +223,7 @@ mod tests {
             }),
             progress: Progress {
                 stage,
-                phases: Vec::new(),
+                phases: Default::default(),
                 start_time: None,
                 revision: Revision::ZERO,
                 update_time: Timestamp::EPOCH,

@@ -13,6 +13,8 @@ use crate::{
 };
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, sync::Arc};
+// Of three words of a `Vec` two are with what it holds: most of these are short or empty, and there may be millions.
+use thin_vec::ThinVec;
 
 /// A release: what was proposed, and how far it got.
 #[derive(Clone, Debug, PartialEq)]
@@ -57,7 +59,7 @@ pub struct Progress {
     /// Where it stands.
     pub stage: Stage,
     /// One entry for each phase, in order.
-    pub phases: Vec<PhaseProgress>,
+    pub phases: ThinVec<PhaseProgress>,
     /// When it became active.
     pub start_time: Option<Timestamp>,
     /// Commit that last changed it; its etag stands for this.
@@ -301,9 +303,9 @@ pub struct PhaseProgress {
     /// When it stopped being current.
     pub end_time: Option<Timestamp>,
     /// What reviewers said, in order.
-    pub reviews: Vec<Review>,
+    pub reviews: ThinVec<Review>,
     /// One entry for each guard, in order.
-    pub guards: Vec<GuardProgress>,
+    pub guards: ThinVec<GuardProgress>,
 }
 
 /// Where a phase stands.

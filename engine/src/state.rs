@@ -36,12 +36,11 @@ pub struct State {
     /// Releases by creation.
     by_creation: OrdMap<Revision, ReleaseId>,
     /// Releases that are not over, by creation.
-    unfinished_by_creation: OrdMap<Revision, ReleaseId>,
+    unfinished_by_creation: OrdSet<Revision>,
     /// Creations of all releases of a flag.
     of_flag: OrdSet<(FlagId, Revision)>,
-    /// Releases of a flag that are not over, by creation. A handful: a map for each would take a page of
-    /// memory for one entry.
-    unfinished: OrdMap<FlagId, Arc<[(Revision, ReleaseId)]>>,
+    /// Releases of a flag that are not over, by creation.
+    unfinished: OrdMap<(FlagId, Revision), ReleaseId>,
     /// Flags that a pipeline is attached to.
     attached: OrdMap<PipelineId, OrdSet<FlagId>>,
     /// Releases along a pipeline that are not over.
@@ -70,7 +69,7 @@ impl State {
             releases: OrdMap::new(),
             counts: [0; ReleaseState::COUNT],
             by_creation: OrdMap::new(),
-            unfinished_by_creation: OrdMap::new(),
+            unfinished_by_creation: OrdSet::new(),
             of_flag: OrdSet::new(),
             unfinished: OrdMap::new(),
             attached: OrdMap::new(),
@@ -128,7 +127,7 @@ impl State {
         self.releases.insert(id.clone(), Arc::clone(release));
         self.by_creation.insert(created, id.clone());
         if !release.is_over() {
-            self.unfinished_by_creation.insert(created, id.clone());
+            self.unfinished_by_creation.insert(created);
         }
     }
 
@@ -187,6 +186,11 @@ impl State {
         self.releases.get(id)
     }
 
+    /// The release that a commit created.
+    pub fn release_created(&self, created: Revision) -> Option<&Arc<Release>> {
+        self.releases.get(self.by_creation.get(&created)?)
+    }
+
     /// All releases, by id.
     pub fn releases(&self) -> impl DoubleEndedIterator<Item = &Arc<Release>> {
         self.releases.values()
@@ -211,13 +215,13 @@ impl State {
                 Box::new(self.by_creation.range(range).rev().filter_map(move |(_, id)| find(id)))
             }
             Among::Unfinished => {
-                let ids = self.unfinished_by_creation.range(range).rev();
-                Box::new(ids.filter_map(move |(_, id)| find(id)))
+                let newest = self.unfinished_by_creation.range(range).rev();
+                Box::new(newest.filter_map(|created| self.release_created(*created)))
             }
             Among::OfFlags(flags) => {
                 let of_flag = move |flag| self.creations(flag, created).rev();
                 let newest = newest_first(distinct(flags).into_iter().map(of_flag));
-                Box::new(newest.filter_map(move |created| find(self.by_creation.get(&created)?)))
+                Box::new(newest.filter_map(|created| self.release_created(created)))
             }
             Among::UnfinishedOf(flags) => {
                 let mut releases: Vec<_> = distinct(flags)
@@ -245,17 +249,13 @@ impl State {
 
     /// Releases of a flag that are not over, oldest first.
     pub fn unfinished(&self, flag: &FlagId) -> impl Iterator<Item = &Arc<Release>> {
-        self.unfinished
-            .get(flag)
-            .into_iter()
-            .flat_map(|ids| ids.iter())
-            .filter_map(|(_, id)| self.releases.get(id))
+        let range = (flag.clone(), Revision::ZERO)..=(flag.clone(), Revision::LAST);
+        self.unfinished.range(range).filter_map(|(_, id)| self.releases.get(id))
     }
 
     /// All releases that are not over, by flag.
     pub fn all_unfinished(&self) -> impl Iterator<Item = &Arc<Release>> {
-        let ids = self.unfinished.values().flat_map(|ids| ids.iter());
-        ids.filter_map(|(_, id)| self.releases.get(id))
+        self.unfinished.values().filter_map(|id| self.releases.get(id))
     }
 
     /// How many of them there are.
@@ -353,29 +353,20 @@ impl State {
     }
 
     fn add_unfinished(&mut self, proposal: &Proposal) {
-        self.unfinished_by_creation.insert(proposal.created, proposal.id.clone());
+        self.unfinished_by_creation.insert(proposal.created);
         self.add_to_groups(proposal);
     }
 
     fn add_to_groups(&mut self, proposal: &Proposal) {
-        let others = self.unfinished.get(&proposal.flag).into_iter().flat_map(|ids| ids.iter());
-        let mut ids: Vec<_> = others.cloned().collect();
-        let place = ids.partition_point(|(created, _)| *created < proposal.created);
-        ids.insert(place, (proposal.created, proposal.id.clone()));
-        self.unfinished.insert(proposal.flag.clone(), ids.into());
+        let place = (proposal.flag.clone(), proposal.created);
+        self.unfinished.insert(place, proposal.id.clone());
         let along = self.along.entry(proposal.pipeline.id.clone()).or_default();
         along.insert(proposal.id.clone());
     }
 
     fn remove_unfinished(&mut self, proposal: &Proposal) {
         self.unfinished_by_creation.remove(&proposal.created);
-        let ids = self.unfinished.get(&proposal.flag).into_iter().flat_map(|ids| ids.iter());
-        let left: Vec<_> = ids.filter(|(_, id)| *id != proposal.id).cloned().collect();
-        if left.is_empty() {
-            self.unfinished.remove(&proposal.flag);
-        } else {
-            self.unfinished.insert(proposal.flag.clone(), left.into());
-        }
+        self.unfinished.remove(&(proposal.flag.clone(), proposal.created));
         remove_from_set(&mut self.along, &proposal.pipeline.id, &proposal.id);
     }
 }

@@ -220,8 +220,8 @@ impl From<file::Release> for Release {
             enter_time: None,
             apply_time: None,
             end_time: None,
-            reviews: Vec::new(),
-            guards: Vec::new(),
+            reviews: [].into(),
+            guards: [].into(),
         };
         Self {
             progress: Progress {
@@ -257,7 +257,7 @@ impl From<file::Pipeline> for Pipeline {
             bake: Span::ZERO,
             approval: None,
             windows: None,
-            guards: Vec::new(),
+            guards: [].into(),
         };
         Self {
             id: "standard".parse().unwrap(),

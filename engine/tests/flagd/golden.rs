@@ -66,7 +66,7 @@ fn release(change: Spec, first: Vec<TargetingRule>, second: Vec<TargetingRule>) 
         bake: Span::ZERO,
         approval: None,
         windows: None,
-        guards: Vec::new(),
+        guards: [].into(),
     };
     let progress = |applied| PhaseProgress {
         state: PhaseState::Pending,
@@ -75,14 +75,14 @@ fn release(change: Spec, first: Vec<TargetingRule>, second: Vec<TargetingRule>) 
         enter_time: None,
         apply_time: None,
         end_time: None,
-        reviews: Vec::new(),
-        guards: Vec::new(),
+        reviews: [].into(),
+        guards: [].into(),
     };
     let time = Timestamp::EPOCH;
     Release {
         progress: Progress {
             stage: Stage::Running { phase: PhaseIndex::FIRST, wait: Wait::Bake { ends: time } },
-            phases: vec![progress(true), progress(false)],
+            phases: [progress(true), progress(false)].into(),
             start_time: None,
             revision: Revision::ZERO,
             update_time: time,

@@ -302,7 +302,7 @@ fn release(dice: &mut Dice, flag: &Flag, change: Spec) -> Release {
         bake: Span::ZERO,
         approval: None,
         windows: None,
-        guards: Vec::new(),
+        guards: [].into(),
     });
     let progress = |dice: &mut Dice| PhaseProgress {
         state: PhaseState::Pending,
@@ -311,8 +311,8 @@ fn release(dice: &mut Dice, flag: &Flag, change: Spec) -> Release {
         enter_time: None,
         apply_time: None,
         end_time: None,
-        reviews: Vec::new(),
-        guards: Vec::new(),
+        reviews: [].into(),
+        guards: [].into(),
     };
     let stage = match dice.below(12) {
         0 => Stage::Pending,

@@ -325,7 +325,7 @@ impl Written {
                 cx.waker().wake_by_ref();
                 Poll::Pending
             }
-            _ => Poll::Ready(()),
+            Self::Never | Self::At(_) | Self::Waited => Poll::Ready(()),
         }
     }
 
@@ -432,7 +432,8 @@ impl Connected for Connection {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use futures_util::StreamExt as _;
+    use futures_util::{StreamExt as _, task::ArcWake};
+    use std::sync::atomic::AtomicUsize;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
     const LOCALHOST: SocketAddr =
@@ -497,6 +498,42 @@ mod tests {
         drop_all.cancel();
         let aborted = io::ErrorKind::ConnectionAborted;
         assert_eq!(waiting.await.unwrap(), (Err(aborted), Err(aborted)));
+    }
+
+    /// How often it was woken.
+    #[derive(Default)]
+    struct Woken(AtomicUsize);
+
+    impl ArcWake for Woken {
+        fn wake_by_ref(woken: &Arc<Self>) {
+            woken.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// A write of one byte, and how often it has woken its own task.
+    fn write_one(served: &mut Connection) -> (Poll<usize>, usize) {
+        let woken = Arc::new(Woken::default());
+        let waker = futures_util::task::waker(Arc::clone(&woken));
+        let written = Pin::new(served).poll_write(&mut Context::from_waker(&waker), b"x");
+        (written.map(Result::unwrap), woken.0.load(Ordering::Relaxed))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_that_has_just_written_lets_others_go_first_once() {
+        let listener = listen(LOCALHOST).unwrap();
+        let address = listener.local_addr().unwrap();
+        let (open, drop_all) = (watch::Sender::new(0), CancellationToken::new());
+        let mut incoming = Box::pin(accept(listener, None, LIMITS, open, drop_all));
+        let _client = TcpStream::connect(address).await.unwrap();
+        let mut served = incoming.next().await.unwrap().unwrap();
+        assert!(!served.is_write_vectored(), "small messages are to lie beside each other");
+        served.wire.tcp().writable().await.unwrap();
+        assert_eq!(write_one(&mut served), (Poll::Ready(1), 0), "it was silent");
+        assert!(served.is_write_vectored(), "large ones are not to be copied");
+        assert_eq!(write_one(&mut served), (Poll::Pending, 1), "it has just written");
+        assert_eq!(write_one(&mut served), (Poll::Ready(1), 0), "others have gone first");
+        tokio::time::advance(JUST_NOW).await;
+        assert_eq!(write_one(&mut served), (Poll::Ready(1), 0), "it was silent again");
     }
 
     const AT_ONCE: Limits = Limits { first_request_within: Duration::ZERO, ..LIMITS };

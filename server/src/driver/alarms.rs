@@ -3,7 +3,7 @@
 
 use phasegate_engine::{
     Timer, deadline,
-    id::ReleaseId,
+    id::Revision,
     release::Release,
     time::Timestamp,
     wheel::{DueTimer, Progress, TimerId, Wheel},
@@ -17,9 +17,10 @@ const TAKEN_AT_ONCE: usize = 1024;
 const ASKED_IN_A_TURN: usize = 8;
 
 /// A timer on its way to be fired.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Due {
-    pub(super) release: ReleaseId,
+    /// The commit that created the release.
+    pub(super) created: Revision,
     pub(super) at: Timestamp,
     pub(super) generation: u64,
 }
@@ -40,18 +41,15 @@ pub(super) enum Urgency {
 pub(super) struct Alarms {
     wheel: Wheel,
     // Only ever asked for a key, so its order does not matter.
-    armed: HashMap<Key, Armed>,
-    due: BTreeSet<(Timestamp, Key)>,
-    overdue: BTreeSet<(Timestamp, Key)>,
+    armed: HashMap<Revision, Armed>,
+    due: BTreeSet<(Timestamp, Revision)>,
+    overdue: BTreeSet<(Timestamp, Revision)>,
     progress: Progress,
 }
 
-/// The revision that created the release: no other release has it.
-type Key = u64;
-
-#[derive(Clone, Debug)]
+/// By the revision that created the release: no other release has it.
+#[derive(Clone, Copy, Debug)]
 struct Armed {
-    release: ReleaseId,
     at: Timestamp,
     generation: u64,
     place: Place,
@@ -80,26 +78,25 @@ impl Alarms {
     pub(super) fn track(&mut self, release: &Release, now: Timestamp) {
         let wanted = deadline(release, now).map(|Timer { at, .. }| at);
         let generation = release.progress.timer_generation;
-        let key = release.proposal.created.get();
-        if let Some(armed) = self.armed.get(&key) {
+        let created = release.proposal.created;
+        if let Some(armed) = self.armed.get(&created) {
             if Some(armed.at) == wanted && armed.generation == generation {
                 return;
             }
-            self.disarm(key);
+            self.disarm(created);
         }
         if let Some(at) = wanted {
-            let place = Place::Wheel(self.wheel.arm(at, key));
-            let armed = Armed { release: release.id().clone(), at, generation, place };
-            self.armed.insert(key, armed);
+            let place = Place::Wheel(self.wheel.arm(at, created.get()));
+            self.armed.insert(created, Armed { at, generation, place });
         }
     }
 
-    fn disarm(&mut self, key: Key) -> Option<Armed> {
-        let armed = self.armed.remove(&key)?;
+    fn disarm(&mut self, created: Revision) -> Option<Armed> {
+        let armed = self.armed.remove(&created)?;
         match armed.place {
             Place::Wheel(timer) => self.wheel.cancel(timer),
-            Place::Due => self.due.remove(&(armed.at, key)),
-            Place::Overdue => self.overdue.remove(&(armed.at, key)),
+            Place::Due => self.due.remove(&(armed.at, created)),
+            Place::Overdue => self.overdue.remove(&(armed.at, created)),
         };
         Some(armed)
     }
@@ -114,9 +111,10 @@ impl Alarms {
                     Urgency::Now => (&mut self.due, Place::Due),
                     Urgency::Paced => (&mut self.overdue, Place::Overdue),
                 };
-                if let Some(armed) = self.armed.get_mut(&key) {
+                let created = Revision::new(key);
+                if let Some(armed) = self.armed.get_mut(&created) {
                     armed.place = place;
-                    queue.insert((at, key));
+                    queue.insert((at, created));
                 }
             }
             if self.progress == Progress::Done {
@@ -127,22 +125,19 @@ impl Alarms {
 
     /// Takes the first one whose time has just come.
     pub(super) fn pop_due(&mut self) -> Option<Due> {
-        let (_, key) = *self.due.first()?;
-        self.pop(key)
+        let (_, created) = *self.due.first()?;
+        self.pop(created)
     }
 
     /// Takes the first overdue one that is admitted.
-    pub(super) fn pop_overdue(&mut self, admits: impl Fn(&ReleaseId) -> bool) -> Option<Due> {
-        let is_admitted = |(_, key): &&(Timestamp, Key)| {
-            self.armed.get(key).is_some_and(|armed| admits(&armed.release))
-        };
-        let (_, key) = *self.overdue.iter().find(is_admitted)?;
-        self.pop(key)
+    pub(super) fn pop_overdue(&mut self, admits: impl Fn(Revision) -> bool) -> Option<Due> {
+        let (_, created) = *self.overdue.iter().find(|(_, created)| admits(*created))?;
+        self.pop(created)
     }
 
-    fn pop(&mut self, key: Key) -> Option<Due> {
-        let Armed { release, at, generation, .. } = self.disarm(key)?;
-        Some(Due { release, at, generation })
+    fn pop(&mut self, created: Revision) -> Option<Due> {
+        let Armed { at, generation, .. } = self.disarm(created)?;
+        Some(Due { created, at, generation })
     }
 
     /// When to look next, as far as the wheel knows: a deadline, or a moment before it.

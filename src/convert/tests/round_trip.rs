@@ -305,8 +305,8 @@ fn pending(proposal: Proposal) -> Release {
         enter_time: None,
         apply_time: None,
         end_time: None,
-        reviews: Vec::new(),
-        guards: vec![Default::default(); phase.guards.len()],
+        reviews: [].into(),
+        guards: phase.guards.iter().map(|_| Default::default()).collect(),
     };
     let progress = Progress {
         stage: Stage::Pending,

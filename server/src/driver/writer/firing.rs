@@ -15,7 +15,7 @@ use phasegate_engine::{
     Command, State, TimerKind,
     command::{Fire, Lateness},
     deadline::{deadline, next_due},
-    id::{FlagId, ReleaseId},
+    id::{FlagId, Revision},
     time::{Span, Timestamp},
 };
 use std::sync::Arc;
@@ -52,12 +52,12 @@ impl Writer {
             }
             while self.pacing.has_room() {
                 let (state, pacing) = (&self.state, &self.pacing);
-                let admits = |id: &ReleaseId| {
-                    let release = state.release(id);
+                let admits = |created: Revision| {
+                    let release = state.release_created(created);
                     release.is_none_or(|release| pacing.has_room_for(&release.proposal.flag))
                 };
                 let Some(due) = self.alarms.pop_overdue(admits) else { break };
-                if let Some(release) = state.release(&due.release) {
+                if let Some(release) = state.release_created(due.created) {
                     self.pacing.count(&release.proposal.flag);
                 }
                 self.fire(&due, now, batch);
@@ -69,13 +69,13 @@ impl Writer {
     /// Fires a timer, after those of its flag that were due before it.
     fn fire(&mut self, due: &Due, now: Timestamp, batch: &mut Batch) {
         let generation = |state: &State| {
-            state.release(&due.release).map(|release| release.progress.timer_generation)
+            state.release_created(due.created).map(|release| release.progress.timer_generation)
         };
         if generation(&self.state) != Some(due.generation) {
             self.published().metrics.timers_stale.add(1);
             return;
         }
-        let Some(release) = self.state.release(&due.release).map(Arc::clone) else { return };
+        let Some(release) = self.state.release_created(due.created).map(Arc::clone) else { return };
         // Not those that came due after it: older ones of other flags come before them.
         self.fire_flag(&release.proposal.flag, due.at, now, batch);
         if generation(&self.state) != Some(due.generation) {
@@ -84,7 +84,7 @@ impl Writer {
         }
         // All that it does is to look: at a flag that is taken, or for an opening of a window.
         self.fire_one(due, TimerKind::Window, now, batch);
-        if let Some(release) = self.state.release(&due.release)
+        if let Some(release) = self.state.release_created(due.created)
             && deadline(release, now).is_some_and(|timer| timer.at > now)
         {
             self.alarms.track(release, now);
@@ -106,7 +106,7 @@ impl Writer {
             let next = next_due(&self.state, flag, now).filter(|(_, timer)| timer.at <= up_to);
             let Some((release, timer)) = next else { return };
             let due = Due {
-                release: release.id().clone(),
+                created: release.proposal.created,
                 at: timer.at,
                 generation: release.progress.timer_generation,
             };
@@ -120,7 +120,9 @@ impl Writer {
     }
 
     fn fire_one(&mut self, due: &Due, kind: TimerKind, now: Timestamp, batch: &mut Batch) -> Fired {
-        let Due { release, at, generation } = due.clone();
+        let Due { created, at, generation } = *due;
+        let Some(release) = self.state.release_created(created) else { return Fired::Nothing };
+        let release = release.id().clone();
         let lateness = self.trust.lateness(at, now);
         let fire = Fire { release: release.clone(), generation, lateness };
         let Ok(Some((commit, after))) = self.judge(&Command::Fire(fire), now) else {

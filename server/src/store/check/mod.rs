@@ -6,6 +6,7 @@
 mod each;
 mod log;
 mod resources;
+mod shared;
 
 use super::{
     Error, Image, Record, StoreId,

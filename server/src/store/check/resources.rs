@@ -3,6 +3,7 @@
 use super::{
     Finding, Last, Notes,
     each::{each, each_of_many},
+    shared::Shared,
 };
 use crate::store::{
     Error, RequestKey, RequestRecord,
@@ -17,7 +18,7 @@ use crate::store::{
 };
 use phasegate_engine::{
     flag::Flag,
-    id::{PipelineId, Principal, ReleaseId, Revision},
+    id::{PipelineId, ReleaseId, Revision},
     pipeline::Pipeline,
     release::{Proposal, Release},
 };
@@ -38,8 +39,9 @@ pub(super) fn read_resources<T: Tree>(
     notes: &mut impl Notes,
 ) -> Result<Resources, Error> {
     let mut flags: Vec<Arc<Flag>> = Vec::new();
+    let mut shared = Shared::default();
     each_of_many(tree, Kind::Flag, notes, |key, mut flag: Flag, notes| {
-        share_if_empty(&mut flag.description);
+        shared.flag(&mut flag);
         if *key != Key::Flag(flag.id.clone()) {
             notes.at(key, format!("holds another flag, {}", flag.id))?;
         }
@@ -66,15 +68,8 @@ pub(super) fn read_resources<T: Tree>(
             notes.at(&Key::Flag(flag.id.clone()), format!("its pipeline {pipeline} is missing"))?;
         }
     }
-    let releases = read_releases(tree, last, &pipelines, notes)?;
+    let releases = read_releases(tree, last, &pipelines, &mut shared, notes)?;
     Ok(Resources { flags, pipelines, releases })
-}
-
-/// A text without a letter takes memory too, but for one that all can share.
-fn share_if_empty(text: &mut Arc<str>) {
-    if text.is_empty() {
-        *text = Arc::default();
-    }
 }
 
 /// Puts releases together from their two parts.
@@ -82,6 +77,7 @@ fn read_releases<T: Tree>(
     tree: &T,
     last: &Last,
     pipelines: &[Arc<Pipeline>],
+    shared: &mut Shared,
     notes: &mut impl Notes,
 ) -> Result<Vec<Arc<Release>>, Error> {
     // Releases along one pipeline share its copy in memory, as they did before the restart.
@@ -103,8 +99,6 @@ fn read_releases<T: Tree>(
         Ok(())
     })?;
     let mut proposals: Vec<Arc<Proposal>> = Vec::new();
-    // Few people trigger very many releases.
-    let mut creators: BTreeSet<Principal> = BTreeSet::new();
     each_of_many(tree, Kind::Proposal, notes, |key, record: ProposalRecord, notes| {
         if *key != Key::Proposal(record.id.clone()) {
             notes.at(key, format!("holds another release, {}", record.id))?;
@@ -117,11 +111,7 @@ fn read_releases<T: Tree>(
             Ok(proposal) => proposal,
             Err(unreadable) => return notes.note(unreadable.into()),
         };
-        match creators.get(&proposal.creator) {
-            Some(creator) => proposal.creator = creator.clone(),
-            None => drop(creators.insert(proposal.creator.clone())),
-        }
-        share_if_empty(&mut proposal.description);
+        shared.proposal(&mut proposal);
         proposals.push(Arc::new(proposal));
         Ok(())
     })?;

@@ -466,8 +466,8 @@ fn phases() -> Vec<PhaseProgress> {
         enter_time: None,
         apply_time: None,
         end_time: None,
-        reviews: Vec::new(),
-        guards: Vec::new(),
+        reviews: [].into(),
+        guards: [].into(),
     };
     let review = |verdict, state_after| Review {
         verdict,
@@ -491,15 +491,17 @@ fn phases() -> Vec<PhaseProgress> {
         enter_time: Some(time(1)),
         apply_time: Some(time(2)),
         end_time: Some(time(3)),
-        reviews: vec![
+        reviews: [
             review(ReviewVerdict::Approved, ReleaseState::AwaitingApproval),
             review(ReviewVerdict::Rejected, ReleaseState::Aborted),
-        ],
-        guards: vec![
+        ]
+        .into(),
+        guards: [
             GuardProgress::default(),
             reported(GuardVerdict::Pass),
             reported(GuardVerdict::Fail),
-        ],
+        ]
+        .into(),
         ..untouched(PhaseState::Succeeded)
     };
     states.map(untouched).into_iter().chain([full]).collect()
@@ -509,7 +511,7 @@ fn phases() -> Vec<PhaseProgress> {
 fn progresses() -> Vec<Progress> {
     let with = |(index, stage)| Progress {
         stage,
-        phases: if index == 0 { phases() } else { Vec::new() },
+        phases: if index == 0 { phases().into() } else { [].into() },
         start_time: (index > 0).then(|| time(2)),
         revision: Revision::new(3),
         update_time: time(3),
