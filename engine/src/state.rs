@@ -40,7 +40,7 @@ pub struct State {
     /// Creations of all releases of a flag.
     of_flag: OrdSet<(FlagId, Revision)>,
     /// Releases of a flag that are not over, by creation.
-    unfinished: OrdMap<(FlagId, Revision), ReleaseId>,
+    unfinished: OrdSet<(FlagId, Revision)>,
     /// Flags that a pipeline is attached to.
     attached: OrdMap<PipelineId, OrdSet<FlagId>>,
     /// Releases along a pipeline that are not over.
@@ -71,7 +71,7 @@ impl State {
             by_creation: OrdMap::new(),
             unfinished_by_creation: OrdSet::new(),
             of_flag: OrdSet::new(),
-            unfinished: OrdMap::new(),
+            unfinished: OrdSet::new(),
             attached: OrdMap::new(),
             along: OrdMap::new(),
             relabelled: OrdSet::new(),
@@ -250,17 +250,13 @@ impl State {
     /// Releases of a flag that are not over, oldest first.
     pub fn unfinished(&self, flag: &FlagId) -> impl Iterator<Item = &Arc<Release>> {
         let range = (flag.clone(), Revision::ZERO)..=(flag.clone(), Revision::LAST);
-        self.unfinished.range(range).filter_map(|(_, id)| self.releases.get(id))
+        let unfinished = self.unfinished.range(range);
+        unfinished.filter_map(|(_, created)| self.release_created(*created))
     }
 
     /// All releases that are not over, by flag.
     pub fn all_unfinished(&self) -> impl Iterator<Item = &Arc<Release>> {
-        self.unfinished.values().filter_map(|id| self.releases.get(id))
-    }
-
-    /// How many of them there are.
-    pub fn unfinished_count(&self) -> usize {
-        self.unfinished_by_creation.len()
+        self.unfinished.iter().filter_map(|(_, created)| self.release_created(*created))
     }
 
     /// The release of a flag that is active now.
@@ -358,8 +354,7 @@ impl State {
     }
 
     fn add_to_groups(&mut self, proposal: &Proposal) {
-        let place = (proposal.flag.clone(), proposal.created);
-        self.unfinished.insert(place, proposal.id.clone());
+        self.unfinished.insert((proposal.flag.clone(), proposal.created));
         let along = self.along.entry(proposal.pipeline.id.clone()).or_default();
         along.insert(proposal.id.clone());
     }

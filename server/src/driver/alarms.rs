@@ -8,7 +8,10 @@ use phasegate_engine::{
     time::Timestamp,
     wheel::{DueTimer, Progress, TimerId, Wheel},
 };
-use std::collections::{BTreeSet, HashMap};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 /// Timers taken from the wheel at once: as many as are fired in one batch.
 const TAKEN_AT_ONCE: usize = 1024;
@@ -40,8 +43,8 @@ pub(super) enum Urgency {
 #[derive(Debug)]
 pub(super) struct Alarms {
     wheel: Wheel,
-    // Only ever asked for a key, so its order does not matter.
-    armed: HashMap<Revision, Armed>,
+    /// A tree, because a table of a million would be half empty.
+    armed: BTreeMap<Revision, Armed>,
     due: BTreeSet<(Timestamp, Revision)>,
     overdue: BTreeSet<(Timestamp, Revision)>,
     progress: Progress,
@@ -63,15 +66,23 @@ enum Place {
 }
 
 impl Alarms {
-    /// With room for so many timers; there may be more.
-    pub(super) fn for_about(timers: usize, now: Timestamp) -> Self {
-        Self {
-            wheel: Wheel::new(now),
-            armed: HashMap::with_capacity(timers),
-            due: BTreeSet::new(),
-            overdue: BTreeSet::new(),
-            progress: Progress::Done,
-        }
+    /// With the timers of these releases.
+    pub(super) fn of<'a>(
+        releases: impl IntoIterator<Item = &'a Arc<Release>>,
+        now: Timestamp,
+    ) -> Self {
+        let mut wheel = Wheel::new(now);
+        let armed = releases.into_iter().filter_map(|release| {
+            let Timer { at, .. } = deadline(release, now)?;
+            let created = release.proposal.created;
+            let place = Place::Wheel(wheel.arm(at, created.get()));
+            let generation = release.progress.timer_generation;
+            Some((created, Armed { at, generation, place }))
+        });
+        // All at once, which leaves no page of the tree half empty.
+        let armed = armed.collect();
+        let (due, overdue) = (BTreeSet::new(), BTreeSet::new());
+        Self { wheel, armed, due, overdue, progress: Progress::Done }
     }
 
     /// Arms the timer of a release, or disarms it, so that it is as the release says.

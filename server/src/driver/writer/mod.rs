@@ -212,9 +212,8 @@ impl Writer {
         let now = clock.now();
         let rows = Rows::load(image.outbox, config.outbox.clone());
         let mut reminders = Reminders::load(image.reminders, config.outbox.remind_before);
-        let mut alarms = Alarms::for_about(state.unfinished_count(), now);
+        let alarms = Alarms::of(state.all_unfinished(), now);
         for release in state.all_unfinished() {
-            alarms.track(release, now);
             // What is remembered of others was removed with the commit that moved them on.
             reminders.track(release, &mut Vec::new());
         }

@@ -2,14 +2,19 @@
 
 use phasegate_engine::{
     flag::{Flag, KillSwitch, Rules, Spec},
-    id::{PipelineId, Principal},
+    id::{FlagId, PipelineId, Principal},
     release::Proposal,
 };
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeSet, HashSet},
+    sync::Arc,
+};
 
 /// What was seen so far.
 #[derive(Debug)]
 pub(super) struct Shared {
+    // Only ever asked for an id, so its order does not matter.
+    flags: HashSet<FlagId>,
     /// Few pipelines have very many flags.
     pipelines: BTreeSet<PipelineId>,
     /// Few people trigger very many releases.
@@ -22,6 +27,7 @@ impl Default for Shared {
     fn default() -> Self {
         let plain = |default| Arc::new(Spec::Gate(Rules { rules: Vec::new(), default }));
         Self {
+            flags: HashSet::new(),
             pipelines: BTreeSet::new(),
             creators: BTreeSet::new(),
             plain: [false, true].map(plain),
@@ -42,10 +48,14 @@ impl Shared {
         if let Some(pipeline) = &mut flag.pipeline {
             share(&mut self.pipelines, pipeline);
         }
+        self.flags.insert(flag.id.clone());
     }
 
-    /// Lets a release share what it can.
+    /// Lets a release share what it can with others, and with the flags that came before it.
     pub(super) fn proposal(&mut self, proposal: &mut Proposal) {
+        if let Some(flag) = self.flags.get(&proposal.flag) {
+            proposal.flag = flag.clone();
+        }
         share(&mut self.creators, &mut proposal.creator);
         share_if_empty(&mut proposal.description);
         self.spec(&mut proposal.change);
