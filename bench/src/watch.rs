@@ -120,7 +120,7 @@ async fn same_key(etcd: &Server, count: usize) -> Vec<etcd::Putter> {
 
 /// One event at a time: when it has reached all.
 pub(crate) async fn paced(round: &Round, results: &mut Results) {
-    for (count, events) in [(1000, 600), (10_000, 60)] {
+    for (count, events) in [(1000, 300), (10_000, 30)] {
         let ours = fresh(round);
         subject::fill(&ours, 1).await;
         let actor = one(subject::actors(&ours, 1, 0).await);
