@@ -75,6 +75,8 @@ pub(crate) async fn round(round: &Round, results: &mut Results) {
     }
 
     first += 1;
+    // Above the 99th percentile are only twenty of the calls of 2 s: four times as long.
+    let times = Times { measured: 4 * times.measured, ..times };
     let ours = act(&disk, 64, first, Pace::Open(RATE), times).await;
     report(&format!("actions, {RATE}/s"), &ours);
     if let Some(etcd) = &etcd {

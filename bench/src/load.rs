@@ -2,7 +2,10 @@
 //! given rate (an open one). Latencies are histograms. In an open loop a latency counts from when the
 //! call was due, so that a server that stands still is not asked less and does not look better for it.
 
-use crate::process::{Machine, Server};
+use crate::{
+    pacer::Pacer,
+    process::{Machine, Server},
+};
 use hdrhistogram::Histogram;
 use std::{
     future::Future,
@@ -102,20 +105,13 @@ pub(crate) async fn run<W: Worker>(
     times: Times,
 ) -> Outcome {
     let shared = Arc::new(Shared::default());
-    let count = workers.len();
+    let pacer = match pace {
+        Pace::Closed => None,
+        Pace::Open(rate) => Some(Pacer::start(rate)),
+    };
     let mut tasks = JoinSet::new();
-    let begun = Instant::now();
-    for (number, worker) in workers.into_iter().enumerate() {
-        let shared = Arc::clone(&shared);
-        let due = match pace {
-            Pace::Closed => None,
-            Pace::Open(rate) => {
-                let each = Duration::from_secs_f64(count as f64 / rate);
-                // Not all at once: one after the other within the time between two calls of one.
-                Some((begun + each.mul_f64(number as f64 / count as f64), each))
-            }
-        };
-        tasks.spawn(work(worker, due, shared));
+    for worker in workers {
+        tasks.spawn(work(worker, pacer.clone(), Arc::clone(&shared)));
     }
     tokio::time::sleep(times.warm_up).await;
     let (machine, cpu, since) = (Machine::now(), server.cpu(), Instant::now());
@@ -136,25 +132,22 @@ pub(crate) async fn run<W: Worker>(
 
 async fn work<W: Worker>(
     mut worker: W,
-    mut due: Option<(Instant, Duration)>,
+    pacer: Option<Arc<Pacer>>,
     shared: Arc<Shared>,
 ) -> Result<Histogram<u64>, Status> {
     let mut latencies = histogram();
-    while !shared.stop.load(Ordering::Relaxed) {
-        let since = match &mut due {
+    loop {
+        let since = match &pacer {
             None => Instant::now(),
-            Some((next, each)) => {
-                let at = *next;
-                *next += *each;
-                tokio::time::sleep_until(at.into()).await;
-                at
-            }
+            Some(pacer) => pacer.next().await,
         };
+        if shared.stop.load(Ordering::Relaxed) {
+            return Ok(latencies);
+        }
         worker.call().await?;
         if shared.measuring.load(Ordering::Relaxed) {
             shared.calls.fetch_add(1, Ordering::Relaxed);
             latencies.saturating_record(micros(since.elapsed()));
         }
     }
-    Ok(latencies)
 }

@@ -9,6 +9,7 @@ mod actions;
 mod fanout;
 mod in_process;
 mod load;
+mod pacer;
 mod process;
 mod reads;
 mod reference;

@@ -18,6 +18,10 @@ use std::{
     ffi::OsStr,
     fs,
     path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 use tokio::task::JoinSet;
@@ -153,6 +157,29 @@ pub(crate) async fn lateness(round: &Round, results: &mut Results) {
     }
 }
 
+/// Of the reads beside a storm: as many in a second as leave most of the machine to it.
+const READS: Pace = Pace::Open(2000.0);
+
+/// A thread that does nothing but run: what is measured beside it says what the scheduler alone does.
+struct Busy {
+    stop: Arc<AtomicBool>,
+}
+
+impl Busy {
+    fn start() -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = Arc::clone(&stop);
+        std::thread::spawn(move || while !stopped.load(Ordering::Relaxed) {});
+        Self { stop }
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+    }
+}
+
 /// One round: a hundred thousand timers that are due at the same moment.
 pub(crate) async fn storm(round: &Round, results: &mut Results) {
     const TIMERS: usize = 100_000;
@@ -167,9 +194,13 @@ pub(crate) async fn storm(round: &Round, results: &mut Results) {
     drop(store);
     let server = serve(&directory);
     let times = Times { warm_up: Duration::from_secs(1), measured: round.times.measured };
-    let before =
-        load::run(&server, subject::readers(&server, 8).await, Pace::Open(2000.0), times).await;
+    let before = load::run(&server, subject::readers(&server, 8).await, READS, times).await;
     report("reads before the storm", &before);
+    let busy = {
+        let _busy = [Busy::start(), Busy::start()];
+        load::run(&server, subject::readers(&server, 8).await, READS, times).await
+    };
+    report("reads before the storm, beside two threads that only run", &busy);
     let left = due.since(now()).as_millis();
     assert!(left > 500, "the storm began before everything was ready: {left} ms left");
 
@@ -195,7 +226,7 @@ pub(crate) async fn storm(round: &Round, results: &mut Results) {
         let readers = subject::readers(&server, 8).await;
         let until = Duration::from_millis(left.unsigned_abs());
         let times = Times { warm_up: until, measured: Duration::from_millis(2500) };
-        load::run(&server, readers, Pace::Open(2000.0), times).await
+        load::run(&server, readers, READS, times).await
     };
     let (first, last) = counting.await.expect("it goes well");
     let took = last.since(due).as_millis() as f64 / 1e3;
@@ -209,6 +240,7 @@ pub(crate) async fn storm(round: &Round, results: &mut Results) {
     results.add("storm/rate", TIMERS as f64 / took, bare);
     results.alone("storm/seconds", took);
     results.add("storm/reads/p99", reading.ms(99.0), before.ms(99.0));
+    results.add("storm/reads/busy", reading.ms(99.0), busy.ms(99.0));
 }
 
 /// One round: a log of half a million commits, all of them too old to keep, is removed beside as many actions

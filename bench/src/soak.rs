@@ -13,6 +13,7 @@ mod record;
 mod server;
 mod watchers;
 
+use crate::pacer::Pacer;
 use callers::{Board, Caller, answered};
 use checks::{Done, Findings, number};
 use ending::{Record, verify_store};
@@ -174,7 +175,7 @@ impl Stage {
         }
         let begun = Instant::now();
         let until = begun + Duration::from_secs(60 * self.soak.minutes);
-        let callers = self.callers(begun);
+        let callers = self.callers();
         let mut readers = Vec::new();
         for number in 0..READERS {
             let (board, name) = (Arc::clone(&self.board), format!("reader-{number}"));
@@ -225,15 +226,13 @@ impl Stage {
         watch.collect()
     }
 
-    fn callers(&mut self, begun: Instant) -> Vec<JoinHandle<Vec<Done>>> {
-        let each = Duration::from_secs_f64(CALLERS as f64 / self.soak.rate);
+    fn callers(&mut self) -> Vec<JoinHandle<Vec<Done>>> {
+        let pacer = Pacer::start(self.soak.rate);
         let mut callers = Vec::new();
         for number in 0..CALLERS {
             let random = self.random();
             let caller = Caller::new(&self.board, &format!("caller-{number}"), random);
-            // Not all at once.
-            let first = begun + each.mul_f64(number as f64 / CALLERS as f64);
-            callers.push(tokio::spawn(caller.run(first, each)));
+            callers.push(tokio::spawn(caller.run(Arc::clone(&pacer))));
         }
         callers
     }

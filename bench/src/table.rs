@@ -218,6 +218,13 @@ pub(crate) const TARGETS: &[Target] = &[
         "s",
     ),
     row("storm/reads/p99", "p99 of reads in the storm", "before it", AtMost(2.0), "ms"),
+    row(
+        "storm/reads/busy",
+        "the same",
+        "before it, beside two threads that only run",
+        Bound::None,
+        "ms",
+    ),
     row("memory/release", "resident memory of a release, 1M of them", "", AtMost(1200.0), "B"),
     row("disk/release", "disk of a release, 1M of them", "", Bound::None, "B"),
     row(

@@ -8,6 +8,7 @@ use super::{
     figures::Minute,
     pipelines::{GROUP, GUARD, pipelines},
 };
+use crate::pacer::Pacer;
 use phasegate_client::{Client, Code, Error, Reason, Retry, v1};
 use rand::{RngExt as _, seq::IndexedRandom as _};
 use rand_chacha::ChaCha8Rng;
@@ -257,21 +258,20 @@ impl Caller {
         Self { name: name.to_owned(), client, board, random, requests: 0, done: Vec::new() }
     }
 
-    /// Acts at a pace until it is stopped, and says what it has done.
-    pub(crate) async fn run(mut self, first: Instant, each: Duration) -> Vec<Done> {
-        let mut due = first;
-        while !self.board.is_stopped() {
-            tokio::time::sleep_until(due.into()).await;
+    /// Acts at a pace, which it shares with others, until it is stopped, and says what it has done.
+    pub(crate) async fn run(mut self, pacer: Arc<Pacer>) -> Vec<Done> {
+        loop {
+            let due = pacer.next().await;
+            if self.board.is_stopped() {
+                return self.done;
+            }
             let index = self.random.random_range(0..self.board.slots.len());
             let act = self.choose(index);
-            let attempts = self.act(index, act, due).await;
-            due += each;
-            if attempts > 1 {
-                // The server was away. What was due meanwhile is left out.
-                due = due.max(Instant::now());
+            if self.act(index, act, due).await > 1 {
+                // The server was away.
+                pacer.leave_out();
             }
         }
-        self.done
     }
 
     pub(crate) fn done(self) -> Vec<Done> {
