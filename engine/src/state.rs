@@ -107,14 +107,16 @@ impl State {
         let mut named = Self::at(revision, time);
         let mut grouped = Self::at(revision, time);
         do_both(
-            &mut || every_second_first(&releases).for_each(|release| named.restore_name(release)),
             &mut || {
-                every_second_first(&flags).for_each(|flag| grouped.store_flag(Arc::clone(flag)));
-                every_second_first(&releases).for_each(|release| grouped.restore_group(release));
+                every_second_first(&flags).for_each(|flag| named.store_flag(Arc::clone(flag)));
+                every_second_first(&releases).for_each(|release| named.restore_name(release));
+            },
+            &mut || {
+                every_second_first(&releases).for_each(|release| grouped.restore_group(release))
             },
         );
-        let Self { flags, attached, relabelled, of_flag, unfinished, along, .. } = grouped;
-        let mut state = Self { flags, attached, relabelled, of_flag, unfinished, along, ..named };
+        let Self { of_flag, unfinished, along, .. } = grouped;
+        let mut state = Self { of_flag, unfinished, along, ..named };
         for pipeline in pipelines {
             state.store_pipeline(pipeline);
         }

@@ -43,7 +43,7 @@ use phasegate_engine::{
     time::{Span, Timestamp},
 };
 use sets::Sets;
-use std::{collections::VecDeque, sync::Arc, time::Duration};
+use std::{collections::VecDeque, panic, sync::Arc, thread, time::Duration};
 use tokio::sync::oneshot;
 use upkeep::{Cleaning, Space};
 
@@ -212,11 +212,22 @@ impl Writer {
         let now = clock.now();
         let rows = Rows::load(image.outbox, config.outbox.clone());
         let mut reminders = Reminders::load(image.reminders, config.outbox.remind_before);
-        let alarms = Alarms::of(state.all_unfinished(), now);
-        for release in state.all_unfinished() {
-            // What is remembered of others was removed with the commit that moved them on.
-            reminders.track(release, &mut Vec::new());
-        }
+        // All are walked along, which is faster than to find the unfinished among them one by one.
+        let unfinished = || state.releases().filter(|release| !release.is_over());
+        // The timers of very many take as long as the rest, so they are armed beside it.
+        let (alarms, sets, requests) = thread::scope(|scope| {
+            let arm = || Alarms::of(unfinished(), now);
+            let arming = thread::Builder::new().name("arming".into()).spawn_scoped(scope, arm);
+            let arming = arming.map_err(OpenError::Thread)?;
+            for release in unfinished() {
+                // What is remembered of others was removed with the commit that moved them on.
+                reminders.track(release, &mut Vec::new());
+            }
+            let sets = Sets::load(&state, config.flag_sets.bytes_max);
+            let requests = Requests::load(image.requests, &state);
+            let alarms = arming.join().unwrap_or_else(|panicked| panic::resume_unwind(panicked));
+            Ok::<_, OpenError>((alarms, sets, requests))
+        })?;
         tracing::info!(
             store_id = %image.store_id,
             revision = state.revision().get(),
@@ -227,8 +238,6 @@ impl Writer {
         // As the writer takes it, until it has looked, and where nobody can tell.
         metrics.store_writable.set(1);
         let beside = Beside { audit: image.audit, outbox: rows.snapshot(), metrics };
-        let sets = Sets::load(&state, config.flag_sets.bytes_max);
-        let requests = Requests::load(image.requests, &state);
         let publisher = Publisher::new(
             image.store_id,
             Arc::clone(&clock),

@@ -13,8 +13,9 @@ use crate::store::{
 };
 use serde::de::DeserializeOwned;
 use std::{
+    collections::VecDeque,
     panic,
-    sync::mpsc::{self, TrySendError},
+    sync::mpsc::{self, SyncSender, TrySendError},
     thread,
 };
 
@@ -22,6 +23,8 @@ use std::{
 const CHUNK: usize = 1024;
 /// Chunks that wait to be decoded.
 const WAITING: usize = 8;
+/// Chunks that were decoded while those waited, and wait too.
+const AHEAD: usize = 16;
 
 /// Reads all values of one kind, in order of their keys.
 pub(super) fn each<T: Tree, V: DeserializeOwned, N: Notes>(
@@ -37,8 +40,8 @@ pub(super) fn each<T: Tree, V: DeserializeOwned, N: Notes>(
 }
 
 /// The same of what there may be a million of: this thread reads the values while another decodes and checks
-/// them. If that one does not keep up, this one decodes too. All reads stay on one thread, as sled wants
-/// it, and values are checked in order.
+/// them. If that one does not keep up, this one decodes too, instead of waiting. All reads stay on one
+/// thread, as sled wants it, and values are checked in order.
 pub(super) fn each_of_many<T: Tree, V: DeserializeOwned + Send, N: Notes>(
     tree: &T,
     kind: Kind,
@@ -68,6 +71,7 @@ pub(super) fn each_of_many<T: Tree, V: DeserializeOwned + Send, N: Notes>(
         };
         let decoding = thread::Builder::new().name("decoding".into()).spawn_scoped(scope, decode);
         let decoding = decoding.map_err(|source| doing("start a thread".into(), source))?;
+        let mut ahead = VecDeque::new();
         let read = loop {
             let chunk = entries.by_ref().take(CHUNK).collect::<Result<Vec<_>, _>>();
             let chunk = match chunk {
@@ -77,19 +81,25 @@ pub(super) fn each_of_many<T: Tree, V: DeserializeOwned + Send, N: Notes>(
             if chunk.is_empty() {
                 break Ok(());
             }
-            let handed = match hand_over.try_send(Chunk::Read(chunk)) {
-                Err(TrySendError::Full(Chunk::Read(chunk))) => {
-                    let decoded = chunk.into_iter().map(decoded).collect();
-                    hand_over.send(Chunk::Decoded(decoded)).is_ok()
-                }
-                Ok(()) => true,
-                Err(TrySendError::Full(Chunk::Decoded(_)) | TrySendError::Disconnected(_)) => false,
+            // What was decoded here stands before it.
+            let chunk = match hand_over_first(&hand_over, &mut ahead) {
+                Handed::All => match hand_over.try_send(Chunk::Read(chunk)) {
+                    Ok(()) => continue,
+                    Err(TrySendError::Full(chunk)) => chunk,
+                    Err(TrySendError::Disconnected(_)) => break Ok(()),
+                },
+                Handed::Some => Chunk::Read(chunk),
+                Handed::Gone => break Ok(()),
             };
-            // If it takes no more it has found something.
-            if !handed {
+            ahead.push_back(chunk.decoded());
+            if ahead.len() > AHEAD
+                && ahead.pop_front().is_some_and(|first| hand_over.send(first).is_err())
+            {
                 break Ok(());
             }
         };
+        // If it takes no more it has found something.
+        let _ = ahead.into_iter().try_for_each(|chunk| hand_over.send(chunk));
         drop(hand_over);
         match decoding.join() {
             // What it has found stands before what could not be read.
@@ -103,6 +113,42 @@ pub(super) fn each_of_many<T: Tree, V: DeserializeOwned + Send, N: Notes>(
 enum Chunk<T: Tree, V> {
     Read(Vec<parts::Entry<T::Bytes>>),
     Decoded(Vec<Result<(Key, V), Unreadable>>),
+}
+
+impl<T: Tree, V: DeserializeOwned> Chunk<T, V> {
+    fn decoded(self) -> Self {
+        match self {
+            Self::Read(read) => Self::Decoded(read.into_iter().map(decoded).collect()),
+            Self::Decoded(_) => self,
+        }
+    }
+}
+
+/// How far chunks were taken.
+enum Handed {
+    All,
+    /// The others have to wait.
+    Some,
+    /// No more are taken: something was found.
+    Gone,
+}
+
+/// Hands over as many chunks as are taken without waiting.
+fn hand_over_first<T: Tree, V>(
+    hand_over: &SyncSender<Chunk<T, V>>,
+    ahead: &mut VecDeque<Chunk<T, V>>,
+) -> Handed {
+    while let Some(first) = ahead.pop_front() {
+        match hand_over.try_send(first) {
+            Ok(()) => {}
+            Err(TrySendError::Full(first)) => {
+                ahead.push_front(first);
+                return Handed::Some;
+            }
+            Err(TrySendError::Disconnected(_)) => return Handed::Gone,
+        }
+    }
+    Handed::All
 }
 
 fn decoded<B: AsRef<[u8]>, V: DeserializeOwned>(
@@ -207,11 +253,28 @@ mod tests {
     #[test]
     fn many_are_read_as_few_are() {
         let chunk = CHUNK as u64;
-        for commits in [0, 1, chunk - 1, chunk, chunk + 1, 2 * chunk, 12 * chunk + 5] {
+        for commits in [0, 1, chunk - 1, chunk, chunk + 1, 2 * chunk, 40 * chunk + 5] {
             let [alone, together] = outcomes(commits, &[], usize::MAX);
             assert_eq!(alone, together, "{commits}");
             assert_eq!(together.0, (1..=commits).collect::<Vec<_>>());
         }
+    }
+
+    #[test]
+    fn what_is_not_taken_yet_waits_in_its_order() {
+        type Handed = Chunk<memory::MemoryTree, CommitRecord>;
+        let chunk = |_| Handed::Decoded(Vec::new());
+        let (hand_over, handed_over) = mpsc::sync_channel(2);
+        let mut ahead: VecDeque<Handed> = (0..3).map(chunk).collect();
+        ahead[2] = Handed::Read(Vec::new());
+        assert!(matches!(hand_over_first(&hand_over, &mut ahead), super::Handed::Some));
+        assert!(matches!(ahead.make_contiguous(), [Chunk::Read(_)]));
+        assert!(matches!(handed_over.recv(), Ok(Chunk::Decoded(_))));
+        assert!(matches!(hand_over_first(&hand_over, &mut ahead), super::Handed::All));
+        assert!(ahead.is_empty());
+        ahead.push_back(chunk(0));
+        drop(handed_over);
+        assert!(matches!(hand_over_first(&hand_over, &mut ahead), super::Handed::Gone));
     }
 
     #[test]
