@@ -262,19 +262,19 @@ mod tests {
 
     #[test]
     fn what_is_not_taken_yet_waits_in_its_order() {
-        type Handed = Chunk<memory::MemoryTree, CommitRecord>;
-        let chunk = |_| Handed::Decoded(Vec::new());
+        type Waiting = Chunk<memory::MemoryTree, CommitRecord>;
+        let chunk = |_| Waiting::Decoded(Vec::new());
         let (hand_over, handed_over) = mpsc::sync_channel(2);
-        let mut ahead: VecDeque<Handed> = (0..3).map(chunk).collect();
-        ahead[2] = Handed::Read(Vec::new());
-        assert!(matches!(hand_over_first(&hand_over, &mut ahead), super::Handed::Some));
+        let mut ahead: VecDeque<Waiting> = (0..3).map(chunk).collect();
+        ahead[2] = Waiting::Read(Vec::new());
+        assert!(matches!(hand_over_first(&hand_over, &mut ahead), Handed::Some));
         assert!(matches!(ahead.make_contiguous(), [Chunk::Read(_)]));
         assert!(matches!(handed_over.recv(), Ok(Chunk::Decoded(_))));
-        assert!(matches!(hand_over_first(&hand_over, &mut ahead), super::Handed::All));
+        assert!(matches!(hand_over_first(&hand_over, &mut ahead), Handed::All));
         assert!(ahead.is_empty());
         ahead.push_back(chunk(0));
         drop(handed_over);
-        assert!(matches!(hand_over_first(&hand_over, &mut ahead), super::Handed::Gone));
+        assert!(matches!(hand_over_first(&hand_over, &mut ahead), Handed::Gone));
     }
 
     #[test]
