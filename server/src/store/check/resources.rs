@@ -22,10 +22,7 @@ use phasegate_engine::{
     pipeline::Pipeline,
     release::{Proposal, Release},
 };
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::{collections::BTreeSet, sync::Arc};
 
 pub(super) struct Resources {
     pub(super) flags: Vec<Arc<Flag>>,
@@ -171,23 +168,24 @@ fn check_creations(releases: &[Arc<Release>], notes: &mut impl Notes) -> Result<
     Ok(())
 }
 
-/// Reads requests, oldest first.
+/// Reads requests, oldest first, and those of one moment by who asked for what.
 pub(super) fn read_requests<T: Tree>(
     tree: &T,
     notes: &mut impl Notes,
 ) -> Result<Vec<(RequestKey, RequestRecord)>, Error> {
-    let mut requests = BTreeMap::new();
+    // Those of before version 3 stand under their digests, and there is nothing under their times.
+    let mut requests = Vec::new();
+    let mut apart = BTreeSet::new();
     each(tree, Kind::Request, notes, |key, request: StoredRequest<'_>, notes| {
         let digest = digest(&request.key);
         if *key != Key::Request(digest) {
             notes.at(key, "its digest is not that of the request")?;
         }
         let (request, record) = (request.key.into_owned(), request.record.into_owned());
-        requests.insert((record.time, digest), (request, record));
+        apart.insert((record.time, digest));
+        requests.push((request, record));
         Ok(())
     })?;
-    // So far those of before version 3. Of those there is nothing under their times.
-    let (apart, mut indexed) = (requests.len(), 0);
     for entry in parts::scan(tree, Kind::RequestAt.all(), Direction::Up) {
         let read = entry?.and_then(|(key, value)| {
             let value = value.as_ref();
@@ -200,21 +198,21 @@ pub(super) fn read_requests<T: Tree>(
                 if key != Key::RequestAt(at.0, at.1) {
                     notes.at(&key, "its time or its digest is not that of the request")?;
                 }
-                requests.insert(at, (request.key.into_owned(), request.record.into_owned()));
+                requests.push((request.key.into_owned(), request.record.into_owned()));
             }
-            Ok((Key::RequestAt(time, digest), None)) if requests.contains_key(&(time, digest)) => {
-                indexed += 1;
-            }
+            Ok((Key::RequestAt(time, digest), None)) if apart.remove(&(time, digest)) => {}
             Ok((key, None)) => notes.at(&key, "there is no such request")?,
             Err(unreadable) => notes.note(unreadable.into())?,
         }
     }
-    if indexed != apart {
-        let missing = apart - indexed;
-        let problem = format!("{missing} requests are missing from the index of times");
+    if !apart.is_empty() {
+        let problem = format!("{} requests are missing from the index of times", apart.len());
         notes.note(Finding { key: "request-at/".into(), problem })?;
     }
-    Ok(requests.into_values().collect())
+    requests.sort_unstable_by(|(a, a_record), (b, b_record)| {
+        (a_record.time, a).cmp(&(b_record.time, b))
+    });
+    Ok(requests)
 }
 
 /// Reads the outbox, by sink and then in order.
