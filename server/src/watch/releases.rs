@@ -77,106 +77,107 @@ pub(super) fn stream<L: Log, S: Select>(
     slot: Slot,
 ) -> impl Stream<Item = Result<ReleasesItem, WatchEnd>> + Send + use<L, S> {
     stream! {
-           // Everything at or below is delivered.
-           let mut cursor = match from {
-               Begin::After(revision) => revision,
-               Begin::InitialSet(state) => {
-                   let mut chunk = Chunk::default();
-                   let among: Box<dyn Iterator<Item = &Arc<Release>> + Send> = match select.among() {
-                       Among::All => Box::new(state.releases()),
-                       few @ (Among::Unfinished | Among::OfFlags(_) | Among::UnfinishedOf(_)) => {
-    state.releases_before(few, None) }
-                   };
-                   for (index, release) in among.enumerate() {
-                       if index % RELEASES_A_TURN == 0 {
-                           tokio::task::consume_budget().await;
-                       }
-                       if !select.matches(release, release.state()) {
-                           continue;
-                       }
-                       if let Some(full) = chunk.push(release, config.item_bytes) {
-                           if life.is_slow() {
-                               yield Err(WatchEnd::SlowConsumer);
-                               return;
-                           }
-                           if let Some(end) = life.over() {
-                               yield Err(end);
-                               return;
-                           }
-                           life.gives();
-                           yield Ok(ReleasesItem::Initial(full));
-                           life.goes_on();
-                       }
-                   }
-                   if !chunk.releases.is_empty() {
-                       life.gives();
-                       yield Ok(ReleasesItem::Initial(chunk.releases));
-                       life.goes_on();
-                   }
-                   if life.is_slow() {
-                       yield Err(WatchEnd::SlowConsumer);
-                       return;
-                   }
-                   life.gives();
-                   yield Ok(ReleasesItem::Synced(state.revision()));
-                   life.goes_on();
-                   state.revision()
-               }
-           };
-           loop {
-               // It is given back when the stream is dropped.
-               slot.at(cursor);
-               if let Some(end) = life.over() {
-                   yield Err(end);
-                   return;
-               }
-               // Read first: what is not found then, is not there up to here.
-               let head = life.head();
-               if head > cursor {
-                   let query = LogQuery {
-                       after: cursor,
-                       up_to: head,
-                       release: None,
-                       order: Order::OldestFirst,
-                       limit: config.read_entries,
-                   };
-                   let entries = match log.read(query).await {
-                       Ok(entries) => within(entries, config.read_bytes),
-                       Err(error) => {
-                           yield Err(error.into());
-                           return;
-                       }
-                   };
-                   let read_up_to = entries.last().map_or(head, |entry| entry.change.revision);
-                   for (revision, changes) in items(&select, &entries, config.item_bytes) {
-                       if life.is_slow() {
-                           yield Err(WatchEnd::SlowConsumer);
-                           return;
-                       }
-                       life.gives();
-                       yield Ok(ReleasesItem::Changes { revision, changes });
-                       life.goes_on();
-                   }
-                   cursor = read_up_to;
-                   if !life.is_silent() {
-                       tokio::task::consume_budget().await;
-                       continue;
-                   }
-               }
-               match life.wait(cursor).await {
-                   Wake::Moved => {}
-                   Wake::Beat => {
-                       life.gives();
-                       yield Ok(ReleasesItem::Bookmark(cursor));
-                       life.goes_on();
-                   }
-                   Wake::End(end) => {
-                       yield Err(end);
-                       return;
-                   }
-               }
-           }
-       }
+        // Everything at or below is delivered.
+        let mut cursor = match from {
+            Begin::After(revision) => revision,
+            Begin::InitialSet(state) => {
+                let mut chunk = Chunk::default();
+                let among: Box<dyn Iterator<Item = &Arc<Release>> + Send> = match select.among() {
+                    Among::All => Box::new(state.releases()),
+                    few @ (Among::Unfinished | Among::OfFlags(_) | Among::UnfinishedOf(_)) => {
+                        state.releases_before(few, None)
+                    }
+                };
+                for (index, release) in among.enumerate() {
+                    if index % RELEASES_A_TURN == 0 {
+                        tokio::task::consume_budget().await;
+                    }
+                    if !select.matches(release, release.state()) {
+                        continue;
+                    }
+                    if let Some(full) = chunk.push(release, config.item_bytes) {
+                        if life.is_slow() {
+                            yield Err(WatchEnd::SlowConsumer);
+                            return;
+                        }
+                        if let Some(end) = life.over() {
+                            yield Err(end);
+                            return;
+                        }
+                        life.gives();
+                        yield Ok(ReleasesItem::Initial(full));
+                        life.goes_on();
+                    }
+                }
+                if !chunk.releases.is_empty() {
+                    life.gives();
+                    yield Ok(ReleasesItem::Initial(chunk.releases));
+                    life.goes_on();
+                }
+                if life.is_slow() {
+                    yield Err(WatchEnd::SlowConsumer);
+                    return;
+                }
+                life.gives();
+                yield Ok(ReleasesItem::Synced(state.revision()));
+                life.goes_on();
+                state.revision()
+            }
+        };
+        loop {
+            // It is given back when the stream is dropped.
+            slot.at(cursor);
+            if let Some(end) = life.over() {
+                yield Err(end);
+                return;
+            }
+            // Read first: what is not found then, is not there up to here.
+            let head = life.head();
+            if head > cursor {
+                let query = LogQuery {
+                    after: cursor,
+                    up_to: head,
+                    release: None,
+                    order: Order::OldestFirst,
+                    limit: config.read_entries,
+                };
+                let entries = match log.read(query).await {
+                    Ok(entries) => within(entries, config.read_bytes),
+                    Err(error) => {
+                        yield Err(error.into());
+                        return;
+                    }
+                };
+                let read_up_to = entries.last().map_or(head, |entry| entry.change.revision);
+                for (revision, changes) in items(&select, &entries, config.item_bytes) {
+                    if life.is_slow() {
+                        yield Err(WatchEnd::SlowConsumer);
+                        return;
+                    }
+                    life.gives();
+                    yield Ok(ReleasesItem::Changes { revision, changes });
+                    life.goes_on();
+                }
+                cursor = read_up_to;
+                if !life.is_silent() {
+                    tokio::task::consume_budget().await;
+                    continue;
+                }
+            }
+            match life.wait(cursor).await {
+                Wake::Moved => {}
+                Wake::Beat => {
+                    life.gives();
+                    yield Ok(ReleasesItem::Bookmark(cursor));
+                    life.goes_on();
+                }
+                Wake::End(end) => {
+                    yield Err(end);
+                    return;
+                }
+            }
+        }
+    }
 }
 
 /// Part of an initial set.
