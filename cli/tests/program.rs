@@ -97,6 +97,13 @@ fn a_crash_leaves_no_core_file_unless_it_is_wanted() {
 }
 
 #[test]
+fn the_server_is_given_no_huge_pages() {
+    let server = Server::start(["--memory"]);
+    let status = std::fs::read_to_string(format!("/proc/{}/status", server.child.id())).unwrap();
+    assert!(status.lines().any(|line| line == "THP_enabled:\t0"), "{status}");
+}
+
+#[test]
 fn the_demo_runs_to_its_end() {
     let output = Command::new(PROGRAM).args(["demo", "--exit"]).output().unwrap();
     let shown = text(&output.stdout);
