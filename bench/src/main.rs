@@ -15,6 +15,7 @@ mod reads;
 mod reference;
 mod scale;
 mod soak;
+mod storm;
 mod subject;
 mod table;
 mod watch;
@@ -97,6 +98,7 @@ enum Part {
     Start,
     Lateness,
     Storm,
+    Precedence,
     Watchers,
     Compaction,
     Growth,
@@ -132,6 +134,8 @@ impl Round {
 }
 
 fn main() {
+    // As the server does. Where it is not, there are none.
+    let _ = rustix::thread::disable_transparent_huge_pages(true);
     let runtime = tokio::runtime::Runtime::new().expect("a runtime starts");
     match Arguments::parse().command {
         Command::Bare => runtime.block_on(bare::serve()),
@@ -193,7 +197,8 @@ async fn measure(parts: &[Part], rounds: usize, measured: Duration, commits: usi
                 Part::Memory => watch::memory(&round, &mut results).await,
                 Part::Start => scale::start(&round, &mut results).await,
                 Part::Lateness => scale::lateness(&round, &mut results).await,
-                Part::Storm => scale::storm(&round, &mut results).await,
+                Part::Storm => storm::round(&round, &mut results).await,
+                Part::Precedence => storm::precedence(&round, &mut results).await,
                 Part::Watchers => watch::watchers(&round, &mut results).await,
                 Part::Compaction => scale::compaction(&round, &mut results).await,
                 Part::Growth => scale::growth(&round, &mut results).await,

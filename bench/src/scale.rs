@@ -1,5 +1,5 @@
 //! Many releases, each with a timer: how long a start takes, what a release costs in memory and on disk,
-//! how late timers are, and how long it takes until very many that come due at once are through.
+//! how late timers are, and how all that grows.
 
 use crate::{
     Round,
@@ -18,10 +18,6 @@ use std::{
     ffi::OsStr,
     fs,
     path::{Path, PathBuf},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
     time::{Duration, Instant},
 };
 use tokio::task::JoinSet;
@@ -29,16 +25,16 @@ use tokio::task::JoinSet;
 /// Of the phase that bakes: shorter than events are kept, or there would be something to remove meanwhile.
 const BAKE: Span = Span::from_secs(5 * 24 * 3600);
 
-fn now() -> Timestamp {
+pub(crate) fn now() -> Timestamp {
     SystemClock.now()
 }
 
 /// When a phase was applied that bakes until then.
-fn before(due: Timestamp) -> Timestamp {
+pub(crate) fn before(due: Timestamp) -> Timestamp {
     Timestamp::from_millis(due.as_millis() - BAKE.as_millis())
 }
 
-fn serve(directory: &Path) -> Server {
+pub(crate) fn serve(directory: &Path) -> Server {
     let limit = ["--flag-set-limit", "none"].map(OsStr::new);
     Server::phasegate([limit[0], limit[1], "--data".as_ref(), directory.as_os_str()])
 }
@@ -155,92 +151,6 @@ pub(crate) async fn lateness(round: &Round, results: &mut Results) {
         results.alone(&format!("timers/{state}/p99"), ms(99.0));
         results.alone(&format!("timers/{state}/max"), ms(100.0));
     }
-}
-
-/// Of the reads beside a storm: as many in a second as leave most of the machine to it.
-const READS: Pace = Pace::Open(2000.0);
-
-/// A thread that does nothing but run: what is measured beside it says what the scheduler alone does.
-struct Busy {
-    stop: Arc<AtomicBool>,
-}
-
-impl Busy {
-    fn start() -> Self {
-        let stop = Arc::new(AtomicBool::new(false));
-        let stopped = Arc::clone(&stop);
-        std::thread::spawn(move || while !stopped.load(Ordering::Relaxed) {});
-        Self { stop }
-    }
-}
-
-impl Drop for Busy {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
-    }
-}
-
-/// One round: a hundred thousand timers that are due at the same moment.
-pub(crate) async fn storm(round: &Round, results: &mut Results) {
-    const TIMERS: usize = 100_000;
-    let directory = round.directory("storm");
-    // Late enough that the store is made, the server has started, and reads were measured before.
-    let due = now() + Span::from_secs(90);
-    let mut store = InProcess::on_disk_at(
-        &directory,
-        Timestamp::from_millis(due.as_millis() - BAKE.as_millis()),
-    );
-    store.fill(TIMERS);
-    drop(store);
-    let server = serve(&directory);
-    let times = Times { warm_up: Duration::from_secs(1), measured: round.times.measured };
-    let before = load::run(&server, subject::readers(&server, 8).await, READS, times).await;
-    report("reads before the storm", &before);
-    let busy = {
-        let _busy = [Busy::start(), Busy::start()];
-        load::run(&server, subject::readers(&server, 8).await, READS, times).await
-    };
-    report("reads before the storm, beside two threads that only run", &busy);
-    let left = due.since(now()).as_millis();
-    assert!(left > 500, "the storm began before everything was ready: {left} ms left");
-
-    let mut client =
-        ReleaseServiceClient::new(server.connect().await).max_decoding_message_size(16 << 20);
-    let watched = client.watch_releases(v1::WatchReleasesRequest::default()).await;
-    let mut watched = watched.expect("it opens").into_inner();
-    let counting = tokio::spawn(async move {
-        let (mut fired, mut first) = (0, None);
-        while fired < TIMERS {
-            let message = watched.message().await.expect("it goes on").expect("it goes on");
-            let moved = message.changes.iter().filter(|change| {
-                change.release.as_ref().is_some_and(|r| r.current_phase_id == "everyone")
-            });
-            fired += moved.count();
-            if fired > 0 {
-                first.get_or_insert_with(now);
-            }
-        }
-        (first.expect("some have fired"), now())
-    });
-    let reading = {
-        let readers = subject::readers(&server, 8).await;
-        let until = Duration::from_millis(left.unsigned_abs());
-        let times = Times { warm_up: until, measured: Duration::from_millis(2500) };
-        load::run(&server, readers, READS, times).await
-    };
-    let (first, last) = counting.await.expect("it goes well");
-    let took = last.since(due).as_millis() as f64 / 1e3;
-    println!(
-        "  storm: the first after {} ms, the last after {took:.2} s: {:.0}/s",
-        first.since(due).as_millis(),
-        TIMERS as f64 / took
-    );
-    report("reads in the storm", &reading);
-    let bare = store::updates_a_second(&round.directory("sled"), 1024, 500, round.times.measured);
-    results.add("storm/rate", TIMERS as f64 / took, bare);
-    results.alone("storm/seconds", took);
-    results.add("storm/reads/p99", reading.ms(99.0), before.ms(99.0));
-    results.add("storm/reads/busy", reading.ms(99.0), busy.ms(99.0));
 }
 
 /// One round: a log of half a million commits, all of them too old to keep, is removed beside as many actions

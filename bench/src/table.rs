@@ -225,6 +225,20 @@ pub(crate) const TARGETS: &[Target] = &[
         Bound::None,
         "ms",
     ),
+    row(
+        "storm/reads/callers",
+        "the same, if callers do not wait for processors",
+        "before it",
+        Bound::None,
+        "ms",
+    ),
+    row(
+        "storm/reads/callers-and-answers",
+        "the same, if the server's workers do not either",
+        "before it",
+        Bound::None,
+        "ms",
+    ),
     row("memory/release", "resident memory of a release, 1M of them", "", AtMost(1200.0), "B"),
     row("disk/release", "disk of a release, 1M of them", "", Bound::None, "B"),
     row(

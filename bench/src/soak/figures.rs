@@ -195,6 +195,18 @@ pub(crate) fn slope_within_starts(samples: &[Sample]) -> Option<f64> {
     (xx > 0.0).then(|| xy / xx)
 }
 
+/// Of processes of the same age, in which nothing has come together yet but what is kept: the slope of their
+/// line, in KiB a minute, and by how much one of them is off it at most, in KiB. None of fewer than three.
+fn of_young_ones(samples: &[Sample]) -> Option<(f64, f64)> {
+    let young = samples.chunk_by(|a, b| a.start == b.start).filter_map(|one| one.first().copied());
+    let young: Vec<Sample> = young.collect();
+    let slope = slope(&young).filter(|_| young.len() > 2)?;
+    let count = young.len() as f64;
+    let level = young.iter().map(|sample| sample.kib - slope * sample.at).sum::<f64>() / count;
+    let off = young.iter().map(|sample| (sample.kib - level - slope * sample.at).abs());
+    Some((slope, off.fold(0.0, f64::max)))
+}
+
 fn sums(samples: &[Sample]) -> Option<(f64, f64)> {
     if samples.is_empty() {
         return None;
@@ -302,6 +314,12 @@ pub(crate) fn summary(rows: &[Row], samples: &[Sample]) -> String {
         told(slope(samples)),
         told(slope_within_starts(samples)),
     );
+    if let Some((slope, off)) = of_young_ones(samples) {
+        let _ = writeln!(
+            text,
+            "RSS of each process when it had just warmed up: {slope:.0} KiB/min, off that line by at most {off:.0} KiB",
+        );
+    }
     text
 }
 
@@ -331,6 +349,22 @@ mod tests {
         let lives = lives.map(|(at, kib, start)| sample(at, kib, start));
         assert!((slope_within_starts(&lives).unwrap() - 5.0).abs() < 1e-9);
         assert!(slope(&lives).unwrap() < 2.0);
+    }
+
+    #[test]
+    fn young_processes_are_compared_with_each_other() {
+        // Each begins 10 above the one before, two minutes later, and grows by 100 in its life.
+        let life = |start: usize, off: f64| {
+            let (at, kib) = (2.0 * start as f64, 10.0 * start as f64 + off);
+            [sample(at, kib, start), sample(at + 1.0, kib + 100.0, start)]
+        };
+        let lives = [life(0, 0.0), life(1, 0.0), life(2, 0.0), life(3, 0.0)].concat();
+        let (slope, off) = of_young_ones(&lives).unwrap();
+        assert!((slope - 5.0).abs() < 1e-9 && off < 1e-9, "{slope} {off}");
+        let lives = [life(0, 0.0), life(1, 6.0), life(2, 0.0)].concat();
+        let (slope, off) = of_young_ones(&lives).unwrap();
+        assert!((slope - 5.0).abs() < 1e-9 && (off - 4.0).abs() < 1e-9, "{slope} {off}");
+        assert_eq!(of_young_ones(&lives[..4]), None, "two are always on a line");
     }
 
     #[test]
