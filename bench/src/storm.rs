@@ -15,8 +15,8 @@ use crate::{
 use phasegate_api::v1::{self, release_service_client::ReleaseServiceClient};
 use phasegate_engine::time::{Span, Timestamp};
 use std::{
-    fs, process,
-    process::Command,
+    fs,
+    process::{self, Command},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
