@@ -71,6 +71,18 @@ enum Command {
     },
     /// Puts mixed load on the program for a long time, restarts it, and checks what is left
     Soak(soak::Soak),
+    /// Has the program act so that nothing is kept of it but events and the audit, and prints its memory
+    Resident {
+        /// How long
+        #[arg(long, default_value_t = 10)]
+        minutes: u32,
+        /// Actions a second
+        #[arg(long, default_value_t = 1000.0)]
+        rate: f64,
+        /// Where the data directory is made
+        #[arg(long, default_value = "target/bench")]
+        directory: PathBuf,
+    },
     /// Turns the writer alone, in this process, for a profiler to look at
     Commit {
         /// Actions in a batch
@@ -144,6 +156,9 @@ fn main() {
             println!("{rate:.0} commits/s");
         }
         Command::Soak(soak) => runtime.block_on(soak::run(soak)),
+        Command::Resident { minutes, rate, directory } => {
+            runtime.block_on(scale::resident(minutes, rate, &directory));
+        }
         Command::Measure { parts, rounds, seconds, commits, results } => {
             let parts = if parts.is_empty() { Part::value_variants().to_vec() } else { parts };
             let measured = Duration::from_secs(seconds);

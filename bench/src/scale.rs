@@ -230,3 +230,27 @@ pub(crate) async fn growth(round: &Round, results: &mut Results) {
         server.stop();
     }
 }
+
+/// Actions on one release without a request id, minute after minute: nothing is kept of them but events, of
+/// which a part is in memory, and the audit.
+pub(crate) async fn resident(minutes: u32, rate: f64, directory: &Path) {
+    fs::create_dir_all(directory).expect("the directory can be made");
+    let scratch = tempfile::Builder::new().prefix("resident-").tempdir_in(directory);
+    let scratch = scratch.expect("the directory can be written");
+    let server = serve(&scratch.path().join("data"));
+    subject::fill(&server, 1).await;
+    let mut actions = 0;
+    for minute in 1..=minutes {
+        let workers = subject::adjusters(&server, 16).await;
+        let times = Times { warm_up: Duration::ZERO, measured: Duration::from_secs(60) };
+        let outcome = load::run(&server, workers, Pace::Open(rate), times).await;
+        actions += outcome.calls;
+        println!(
+            "minute {minute}: {actions} actions, {:.1} MiB resident, {:.1} MiB on disk, p99 {:.2} ms",
+            server.resident() as f64 / f64::from(1 << 20),
+            bytes_of(&scratch.path().join("data")) as f64 / f64::from(1 << 20),
+            outcome.ms(99.0)
+        );
+    }
+    server.stop();
+}
