@@ -146,7 +146,7 @@ impl Round {
 }
 
 fn main() {
-    // As the server does. Where it is not, there are none.
+    // As the server does. Where the kernel knows of none, there is nothing to refuse.
     let _ = rustix::thread::disable_transparent_huge_pages(true);
     let runtime = tokio::runtime::Runtime::new().expect("a runtime starts");
     match Arguments::parse().command {
