@@ -10,7 +10,8 @@ use phasegate_server::{
     driver::Handle,
     store::{
         AuditQuery, Compacted, Compaction, Error, Image, Ledger, LogQuery, LoggedCommit, Record,
-        Store, StoreId, Writes,
+        RequestCursor, RequestKey, RequestPlace, RequestRecord, RequestStretch, Store, StoreId,
+        Writes,
         audit::{AuditEntry, AuditHead},
     },
 };
@@ -23,7 +24,7 @@ pub(crate) struct Seen(Arc<Mutex<Sights>>);
 #[derive(Debug)]
 pub(crate) struct Sights {
     /// What the last process loaded.
-    pub(crate) loaded: Option<Image>,
+    pub(crate) loaded: Option<Loaded>,
     /// Committed, and not looked at yet.
     pub(crate) committed: Vec<Vec<Record>>,
     /// Handed to a commit that failed: durable or not, nobody knows.
@@ -70,6 +71,27 @@ impl Seen {
     }
 }
 
+/// What a process loads, and the requests that the store then has.
+#[derive(Clone, Debug)]
+pub(crate) struct Loaded {
+    pub(crate) image: Image,
+    pub(crate) requests: Vec<(RequestKey, RequestRecord)>,
+}
+
+impl Loaded {
+    pub(crate) fn of(image: Image, store: &mut impl Store) -> Result<Self, Error> {
+        let (mut requests, mut after) = (Vec::new(), None);
+        loop {
+            let stretch = store.requests(after.as_ref())?;
+            requests.extend(stretch.requests);
+            after = stretch.end;
+            if after.is_none() {
+                return Ok(Self { image, requests });
+            }
+        }
+    }
+}
+
 /// A store that is watched.
 pub(crate) struct WatchedStore {
     ledger: Ledger<JournalTree>,
@@ -93,7 +115,7 @@ impl WatchedStore {
 impl Store for WatchedStore {
     fn load(&mut self) -> Result<Image, Error> {
         let image = self.ledger.load()?;
-        self.seen.look().loaded = Some(image.clone());
+        self.seen.look().loaded = Some(Loaded::of(image.clone(), &mut self.ledger)?);
         Ok(image)
     }
 
@@ -134,6 +156,14 @@ impl Store for WatchedStore {
 
     fn commits(&mut self, from: Revision, to: Revision) -> Result<Vec<LoggedCommit>, Error> {
         self.ledger.commits(from, to)
+    }
+
+    fn request(&mut self, place: RequestPlace) -> Result<RequestRecord, Error> {
+        self.ledger.request(place)
+    }
+
+    fn requests(&mut self, after: Option<&RequestCursor>) -> Result<RequestStretch, Error> {
+        self.ledger.requests(after)
     }
 
     fn compact(&mut self, limits: &Compaction) -> Result<Compacted, Error> {

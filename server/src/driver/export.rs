@@ -5,7 +5,7 @@ use super::{
     message::Message,
 };
 use crate::store::{
-    AuditQuery, LoggedCommit, Order,
+    AuditQuery, LoggedCommit, Order, RequestCursor, RequestPlace, RequestStretch,
     audit::AuditEntry,
     snapshot::{Snapshot, SnapshotText},
 };
@@ -54,8 +54,15 @@ pub enum ExportError {
 }
 
 /// Which stretch of what only grows.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub enum Stretch {
+    /// Requests.
+    Requests {
+        /// Those after this; none for the first.
+        after: Option<RequestCursor>,
+        /// How many had been forgotten when the export began.
+        forgotten: u64,
+    },
     /// Commits with their entries of the log, from the first to the second.
     Log(Revision, Revision),
     /// Entries of the audit chain, after the first up to the second.
@@ -65,6 +72,8 @@ pub enum Stretch {
 /// What was read.
 #[derive(Debug)]
 pub enum Piece {
+    /// Requests.
+    Requests(RequestStretch),
     /// Of the log.
     Log(Vec<LoggedCommit>),
     /// Of the audit chain.
@@ -113,6 +122,26 @@ impl Export {
                     yield text.take().into();
                 }
             }
+            let (mut after, mut missing) = (None, snapshot.requests.len());
+            let forgotten = snapshot.requests.forgotten();
+            while missing > 0 {
+                let asked = Stretch::Requests { after, forgotten };
+                let Piece::Requests(stretch) = handle.stretch(asked).await? else { break };
+                for (key, record) in &stretch.requests {
+                    // Others were done since.
+                    if snapshot.requests.has(RequestPlace::of(key, record.time)) {
+                        text.add_request(key, record)?;
+                        missing -= 1;
+                    }
+                }
+                if stretch.end.is_none() && missing > 0 {
+                    Err(ExportError::Damaged(format!("{missing} requests are missing")))?;
+                }
+                after = stretch.end;
+                if text.waiting() >= PIECE_BYTES {
+                    yield text.take().into();
+                }
+            }
             let head = snapshot.state.revision();
             // Revision 0 is no commit.
             let mut next = snapshot.oldest.max(Revision::ZERO.next());
@@ -135,11 +164,11 @@ impl Export {
                 };
                 // A stretch without its next entry would be asked for again for ever.
                 if entries.first().is_none_or(|entry| entry.sequence != after + 1) {
-                    Err(missing(after + 1))?;
+                    Err(missing_entry(after + 1))?;
                 }
                 for entry in &entries {
                     if entry.sequence != after + 1 {
-                        Err(missing(after + 1))?;
+                        Err(missing_entry(after + 1))?;
                     }
                     text.add_audit(entry)?;
                     after = entry.sequence;
@@ -153,7 +182,7 @@ impl Export {
     }
 }
 
-fn missing(entry: u64) -> ExportError {
+fn missing_entry(entry: u64) -> ExportError {
     ExportError::Damaged(format!("entry {entry} of the audit chain is missing"))
 }
 

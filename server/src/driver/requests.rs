@@ -1,61 +1,84 @@
 //! Requests that must not be done twice.
 
 use super::handle::{Error, Submission};
-use crate::store::{RequestKey, RequestRecord, Subject};
-use imbl::OrdMap;
-use phasegate_engine::{State, command::Action, time::Timestamp};
+use crate::store::{self, RequestIndex, RequestKey, RequestPlace, RequestRecord, Store, Subject};
+use phasegate_engine::{command::Action, time::Timestamp};
+use std::collections::BTreeMap;
 
 /// What is remembered of requests that succeeded. Requests of the batch in hand are among them, so
 /// that the second of two at once is a repetition of the first.
 #[derive(Debug)]
 pub(super) struct Requests {
-    done: OrdMap<RequestKey, RequestRecord>,
+    /// Those that the store has.
+    done: RequestIndex,
+    /// Those of the batch in hand.
+    staged: BTreeMap<RequestKey, RequestRecord>,
 }
 
-impl Requests {
-    pub(super) fn load(records: Vec<(RequestKey, RequestRecord)>, state: &State) -> Self {
-        let share = |(key, record): (RequestKey, RequestRecord)| {
-            let subject = shared(record.subject, state);
-            (key, RequestRecord { subject, ..record })
-        };
-        Self { done: records.into_iter().map(share).collect() }
-    }
+/// A request that was done with the id of the one in hand.
+#[derive(Debug)]
+pub(super) struct Earlier(RequestRecord);
 
-    /// All of them; cheap.
-    pub(super) fn snapshot(&self) -> OrdMap<RequestKey, RequestRecord> {
-        self.done.clone()
-    }
-
-    /// The subject of the request that this one repeats, if it does.
-    pub(super) fn find(&self, submission: &Submission) -> Result<Option<&Subject>, Error> {
-        let Some(record) = key(submission).and_then(|key| self.done.get(&key)) else {
-            return Ok(None);
-        };
+impl Earlier {
+    /// What it was about, if the one in hand repeats it.
+    pub(super) fn repeated_by(self, submission: &Submission) -> Result<Subject, Error> {
+        let Self(record) = self;
         if record.payload == submission.payload {
-            Ok(Some(&record.subject))
+            Ok(record.subject)
         } else {
             Err(Error::RequestIdReused)
         }
     }
+}
 
-    /// Remembers a request that succeeds with the commit in hand, which leads to `state`. None if it has
+impl Requests {
+    pub(super) fn load(done: RequestIndex) -> Self {
+        Self { done, staged: BTreeMap::new() }
+    }
+
+    /// Those that the store has; cheap.
+    pub(super) fn index(&self) -> &RequestIndex {
+        &self.done
+    }
+
+    /// The request that was done with the id of this one, if there was one.
+    pub(super) fn earlier(
+        &self,
+        submission: &Submission,
+        store: &mut dyn Store,
+    ) -> Result<Option<Earlier>, store::Error> {
+        let Some(key) = key(submission) else { return Ok(None) };
+        if let Some(record) = self.staged.get(&key) {
+            return Ok(Some(Earlier(record.clone())));
+        }
+        let Some(place) = self.done.find(&key) else { return Ok(None) };
+        store.request(place).map(|record| Some(Earlier(record)))
+    }
+
+    /// Remembers a request that succeeds with the commit in hand, which has this time. None if it has
     /// no id.
     pub(super) fn remember(
         &mut self,
         submission: &Submission,
         time: Timestamp,
-        state: &State,
     ) -> Option<(RequestKey, RequestRecord)> {
         let key = key(submission)?;
-        let subject = shared(subject(&submission.call.action), state);
+        let subject = subject(&submission.call.action);
         let record = RequestRecord { payload: submission.payload, time, subject };
-        self.done.insert(key.clone(), record.clone());
+        self.staged.insert(key.clone(), record.clone());
         Some((key, record))
     }
 
-    pub(super) fn forget(&mut self, keys: &[RequestKey]) {
-        for key in keys {
-            self.done.remove(key);
+    /// The batch in hand is durable.
+    pub(super) fn settle(&mut self) {
+        for (key, record) in std::mem::take(&mut self.staged) {
+            self.done.add(RequestPlace::of(&key, record.time));
+        }
+    }
+
+    pub(super) fn forget(&mut self, places: &[RequestPlace]) {
+        for place in places {
+            self.done.forget(*place);
         }
     }
 }
@@ -63,19 +86,6 @@ impl Requests {
 fn key(submission: &Submission) -> Option<RequestKey> {
     let id = submission.call.request_id.as_ref()?;
     Some(RequestKey::new(&submission.call.caller.principal, submission.rpc, id))
-}
-
-/// The same, under the id that the state has of it already, so that the text is not in memory again for
-/// each request.
-fn shared(subject: Subject, state: &State) -> Subject {
-    match &subject {
-        Subject::Flag(id) => state.flag(id).map(|flag| Subject::Flag(flag.id.clone())),
-        Subject::Pipeline(id) => {
-            state.pipeline(id).map(|found| Subject::Pipeline(found.id.clone()))
-        }
-        Subject::Release(id) => state.release(id).map(|found| Subject::Release(found.id().clone())),
-    }
-    .unwrap_or(subject)
 }
 
 /// What an action is about, for the answer.

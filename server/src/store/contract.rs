@@ -2,24 +2,24 @@
 
 use super::{
     AuditQuery, Compaction, CompactionProgress, Error, Image, LogQuery, Order, RequestKey,
-    RequestRecord, Store, StoreId, Write, Writes,
+    RequestPlace, Store, StoreId, Write, Writes,
     audit::{Act, AuditEntry, AuditHash, AuditHead, Suppressed},
     memory,
     outbox::{Notification, NotificationKind, OutboxKey, OutboxRow, OutboxState, Reminder},
     record::{encode, parts::LONGEST},
     sled,
-    testing::{History, START, describe_flag, release, trigger},
+    testing::{History, START, check_requests, describe_flag, release, trigger},
 };
 use phasegate_engine::{
     State,
-    command::ConflictPolicy,
+    command::{Action, ConflictPolicy, Expected},
     event::Change,
     flag::Flag,
-    id::{ReleaseId, Revision},
+    id::{Principal, ReleaseId, RequestId, Revision},
     time::{Span, Timestamp},
 };
 use proptest::prelude::*;
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc};
 use uuid::Uuid;
 
 /// Opens the same store again and again; the one before is dropped first.
@@ -65,6 +65,7 @@ every_store_keeps! {
     compaction_takes_whole_commits_and_keeps_the_releases
     compaction_goes_in_steps
     old_requests_are_forgotten
+    a_request_is_found_wherever_it_lies
     the_audit_chain_is_kept_to_the_byte_and_read_from_either_end
     an_entry_that_does_not_follow_is_rejected_and_nothing_is_written
     nothing_is_removed_from_the_audit_chain
@@ -240,21 +241,8 @@ fn log(store: &mut dyn Store) -> Vec<Arc<Change>> {
 fn check_holds(store: &mut dyn Store, history: &History) {
     let image = load(store);
     assert_eq!(image.state, history.state);
-    check_requests(image.requests, &history.requests());
+    check_requests(store, &history.requests());
     assert_eq!(log(store), history.changes());
-}
-
-/// Whether these requests are those, oldest first.
-fn check_requests(
-    mut requests: Vec<(RequestKey, RequestRecord)>,
-    expected: &[(RequestKey, RequestRecord)],
-) {
-    assert!(requests.is_sorted_by_key(|(_, record)| record.time));
-    // Those of one moment have no order.
-    let mut expected = expected.to_vec();
-    expected.sort_by(|(a, _), (b, _)| a.cmp(b));
-    requests.sort_by(|(a, _), (b, _)| a.cmp(b));
-    assert_eq!(requests, expected);
 }
 
 fn a_new_store_is_empty_and_keeps_its_identity(home: Home<'_>) {
@@ -263,7 +251,7 @@ fn a_new_store_is_empty_and_keeps_its_identity(home: Home<'_>) {
         assert_eq!(image.store_id, STORE);
         assert_eq!(image.oldest, Revision::ZERO);
         assert_eq!(image.state, State::default());
-        assert_eq!(image.requests, []);
+        assert!(image.requests.is_empty());
     }
 }
 
@@ -512,12 +500,87 @@ fn old_requests_are_forgotten(home: Home<'_>) {
     }
     let (old, kept): (Vec<_>, Vec<_>) =
         history.requests().into_iter().partition(|(_, record)| record.time < requests_before);
-    let mut old: Vec<RequestKey> = old.into_iter().map(|(key, _)| key).collect();
-    old.sort();
-    forgotten.sort();
-    assert_eq!(forgotten, old);
+    let old: HashSet<RequestPlace> =
+        old.iter().map(|(key, record)| RequestPlace::of(key, record.time)).collect();
+    assert_eq!(forgotten.iter().copied().collect::<HashSet<_>>(), old);
+    assert_eq!(forgotten.len(), old.len());
     assert!(old.len() > 3 && !kept.is_empty());
+    for place in forgotten {
+        assert!(matches!(store.request(place), Err(Error::Damaged(_))));
+    }
     assert_eq!(log(&mut *store), history.changes());
     drop(store);
-    check_requests(load(&mut *home()).requests, &kept);
+    check_requests(&mut *home(), &kept);
+}
+
+/// Many batches of one moment and of the next, long requests between short ones, and a clock that goes back.
+fn a_request_is_found_wherever_it_lies(home: Home<'_>) {
+    let mut history = History::begin();
+    history.call(trigger("search", "s", ConflictPolicy::Fail));
+    let mut store = home();
+    store.commit(Writes::of(&history.records)).unwrap();
+    let mut expected = history.requests();
+    let mut number = 0;
+    // In seconds, and how many requests the batch has.
+    for (moment, count) in [
+        (1, 1),
+        (1, 60),
+        (1, 2),
+        (2, 1),
+        (2, 70),
+        (2, 1),
+        (3, 40),
+        (3, 1),
+        (4, 1),
+        (9, 30),
+        (5, 50),
+    ]
+    .into_iter()
+    .chain((0..40).map(|batch| (6 + batch / 8, 1 + batch % 3)))
+    .chain([(8, 300), (7, 2), (9, 1)])
+    {
+        let mut records = Vec::new();
+        for _ in 0..count {
+            number += 1;
+            let action = if number % 2 == 1 {
+                Action::PauseRelease { release: release("s") }
+            } else {
+                let (release, expected) = (release("s"), Expected::Anything);
+                Action::UnpauseRelease { release, expected }
+            };
+            let mut record = history.call(action);
+            let id = "i".repeat(if number % 17 == 0 { 2 * LONGEST } else { 1 });
+            let id = RequestId::new(format!("{id}{number}"));
+            let key = RequestKey::new(&Principal::new("ada@example.com"), "Any", &id);
+            let (_, mut done) = record.request.take().unwrap();
+            done.time = START + Span::from_secs(moment);
+            record.request = Some((key, done));
+            expected.extend(record.request.clone());
+            records.push(record);
+        }
+        store.commit(Writes::of(&records)).unwrap();
+    }
+    check_requests(&mut *store, &expected);
+    drop(store);
+    let mut store = home();
+    check_requests(&mut *store, &expected);
+    // What was there is read once, whatever comes meanwhile, also into the pack that was read last.
+    let (mut seen, mut after) = (Vec::new(), None);
+    loop {
+        let stretch = store.requests(after.as_ref()).unwrap();
+        seen.extend(stretch.requests);
+        after = stretch.end;
+        if after.is_none() {
+            break;
+        }
+        history.wait(Span::from_secs(1));
+        let text = format!("described {}", seen.len());
+        let one = history.call(describe_flag("search", &text));
+        let other = history.call(describe_flag("checkout", &text));
+        store.commit(Writes::of(&[one, other])).unwrap();
+    }
+    assert!(seen.len() > 2 * 256);
+    for request in &expected {
+        assert_eq!(seen.iter().filter(|seen| *seen == request).count(), 1, "{request:?}");
+    }
 }

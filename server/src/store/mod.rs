@@ -32,7 +32,9 @@ mod testing;
 
 pub use check::{Counts, FINDINGS_MOST, Finding, Verified};
 pub use ledger::Ledger;
-pub use request::{RequestKey, RequestRecord, Subject};
+pub use request::{
+    RequestCursor, RequestIndex, RequestKey, RequestPlace, RequestRecord, RequestStretch, Subject,
+};
 pub use snapshot::LoggedCommit;
 pub use tree::{Batch, Direction, Tree};
 
@@ -92,6 +94,14 @@ pub trait Store: Send + 'static {
     /// Reads the audit chain. Nothing is ever removed from it.
     fn audit(&mut self, query: &AuditQuery) -> Result<Vec<AuditEntry>, Error>;
 
+    /// Reads the request that stands here. [`Error::Damaged`] if there is none.
+    fn request(&mut self, place: RequestPlace) -> Result<RequestRecord, Error>;
+
+    /// Reads requests, from the first on or after those that were read: some of them. All that were there
+    /// when the first stretch was read come once and only once, as long as none is removed; of what is added
+    /// meanwhile some may.
+    fn requests(&mut self, after: Option<&RequestCursor>) -> Result<RequestStretch, Error>;
+
     /// Removes at most `limits.most` of what is too old to keep: first makes the new oldest revision
     /// durable, then deletes below it.
     fn compact(&mut self, limits: &Compaction) -> Result<Compacted, Error>;
@@ -114,8 +124,8 @@ pub struct Image {
     pub oldest: Revision,
     /// Flags, pipelines and releases.
     pub state: State,
-    /// Requests that must not be done twice, oldest first; those of one moment in any order.
-    pub requests: Vec<(RequestKey, RequestRecord)>,
+    /// Requests that must not be done twice.
+    pub requests: RequestIndex,
     /// The newest entry of the audit chain.
     pub audit: AuditHead,
     /// Notifications that are to be sent, and those that were given up.
@@ -237,7 +247,7 @@ pub struct Compacted {
     /// Oldest revision whose changes are all still in the log; zero if nothing was ever removed.
     pub oldest: Revision,
     /// Requests that are forgotten.
-    pub requests: Vec<RequestKey>,
+    pub requests: Vec<RequestPlace>,
     /// How many changes were removed from the log.
     pub changes: usize,
     /// Whether all that may go is gone.

@@ -1,6 +1,11 @@
-//! Requests that were done and must not be done again. A busy day brings millions, and all of them are in
-//! memory, so they are kept small.
+//! Requests that were done and must not be done again. A busy day brings millions, so of each there is in
+//! memory no more than where it stands in the store.
 
+use super::record::{
+    digest,
+    key::{Key, RequestDigest},
+};
+use imbl::OrdMap;
 use phasegate_engine::{
     id::{FlagId, PipelineId, Principal, ReleaseId, RequestId},
     time::Timestamp,
@@ -92,6 +97,102 @@ pub struct RequestRecord {
     /// What it was about, for the answer to a repetition.
     pub subject: Subject,
 }
+
+/// Where a request stands in the store.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct RequestPlace {
+    pub(super) time: Timestamp,
+    pub(super) digest: RequestDigest,
+}
+
+impl RequestPlace {
+    /// Of a request that was done at this time.
+    pub fn of(key: &RequestKey, time: Timestamp) -> Self {
+        Self { time, digest: digest(key) }
+    }
+
+    /// The key that it stands under, by itself or in a pack.
+    pub(super) fn key(&self) -> Key {
+        Key::RequestAt(self.time, self.digest)
+    }
+}
+
+impl fmt::Debug for RequestPlace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.key().fmt(f)
+    }
+}
+
+/// Half of the digest of a key. Whoever gives two ids with the same half on purpose (2^64 digests are to be
+/// made for that) loses the first of them, which was their own.
+type Half = [u8; 16];
+
+fn half(digest: &RequestDigest) -> Half {
+    std::array::from_fn(|place| digest[place])
+}
+
+/// Which requests were done, and when. Cheap to clone.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RequestIndex {
+    times: OrdMap<Half, Timestamp>,
+    forgotten: u64,
+}
+
+impl RequestIndex {
+    /// Adds one. If there is one with its key, the later of the two stays.
+    pub fn add(&mut self, place: RequestPlace) {
+        let time = self.times.entry(half(&place.digest)).or_insert(place.time);
+        *time = place.time.max(*time);
+    }
+
+    /// Where the request with this key stands, if it was done.
+    pub fn find(&self, key: &RequestKey) -> Option<RequestPlace> {
+        let digest = digest(key);
+        let time = *self.times.get(&half(&digest))?;
+        Some(RequestPlace { time, digest })
+    }
+
+    /// Whether it has the request that stands here.
+    pub fn has(&self, place: RequestPlace) -> bool {
+        self.times.get(&half(&place.digest)) == Some(&place.time)
+    }
+
+    /// Takes out the request that stands here.
+    pub fn forget(&mut self, place: RequestPlace) {
+        if self.has(place) {
+            self.times.remove(&half(&place.digest));
+            self.forgotten += 1;
+        }
+    }
+
+    /// How many were taken out.
+    pub fn forgotten(&self) -> u64 {
+        self.forgotten
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.times.len()
+    }
+
+    /// True if there are none.
+    pub fn is_empty(&self) -> bool {
+        self.times.is_empty()
+    }
+}
+
+/// Some of the requests, as they stand side by side.
+#[derive(Clone, Debug, Default)]
+pub struct RequestStretch {
+    /// They.
+    pub requests: Vec<(RequestKey, RequestRecord)>,
+    /// How far they reach; none if no more follow.
+    pub end: Option<RequestCursor>,
+}
+
+/// How far requests were read: the first key of the last pack.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RequestCursor(pub(super) Vec<u8>);
 
 /// The resource that a request was about.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

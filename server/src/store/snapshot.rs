@@ -1,15 +1,15 @@
 //! A store as text while the writer goes on with it.
 //!
 //! What changes is taken at one revision, which costs nothing: it is shared with the writer's own state,
-//! and copied only where the writer changes it. The log and the audit chain only grow, so they are read
-//! from the store meanwhile, a stretch at a time. That nothing is removed from the log for so long is the
+//! and copied only where the writer changes it. The log, the audit chain and requests only grow, so they are
+//! read from the store meanwhile, a stretch at a time. That nothing is removed from them for so long is the
 //! writer's to see to.
 //!
 //! The text is what [`tools::export`](super::tools::export) writes of a store that nobody has open, but
 //! for the order of its lines, which means nothing but in the audit chain.
 
 use super::{
-    RequestKey, RequestRecord, StoreId,
+    RequestIndex, RequestKey, RequestRecord, StoreId,
     audit::{AuditEntry, AuditHead},
     outbox::{OutboxKey, OutboxRow, Reminder},
     record::{ChangeRecord, CommitRecord, FORMAT, StoredRequest},
@@ -34,8 +34,8 @@ pub struct Snapshot {
     pub oldest: Revision,
     /// Flags, pipelines and releases, and the revision.
     pub state: State,
-    /// Requests that must not be done twice.
-    pub requests: OrdMap<RequestKey, RequestRecord>,
+    /// Which requests must not be done twice. They themselves are read from the store.
+    pub requests: RequestIndex,
     /// Where the audit chain ends.
     pub audit: AuditHead,
     /// Notifications that are to be sent, and those that were given up.
@@ -45,7 +45,7 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    /// All its records.
+    /// All its records, but for requests.
     pub fn records(&self) -> impl Iterator<Item = SnapshotRecord<'_>> + Send {
         let state = &self.state;
         let pipelines = state.pipelines().map(|pipeline| Line::Pipeline(Cow::Borrowed(pipeline)));
@@ -56,10 +56,6 @@ impl Snapshot {
             let progress = Cow::Borrowed(&release.progress);
             Line::Progress(ProgressLine { release: release.id().clone(), progress })
         });
-        let requests = self.requests.iter().map(|(key, record)| {
-            let (key, record) = (Cow::Borrowed(key), Cow::Borrowed(record));
-            Line::Request(StoredRequest { key, record })
-        });
         let outbox = self.outbox.iter().map(|(key, row)| {
             let (sink, sequence) = (key.sink.clone(), key.sequence);
             Line::Outbox(OutboxLine { sink, sequence, row: Cow::Borrowed(row) })
@@ -69,7 +65,7 @@ impl Snapshot {
             Line::Reminder(ReminderLine { release, reminder })
         });
         let resources = pipelines.chain(flags).chain(proposals).chain(progress);
-        resources.chain(requests).chain(outbox).chain(reminders).map(SnapshotRecord)
+        resources.chain(outbox).chain(reminders).map(SnapshotRecord)
     }
 }
 
@@ -117,6 +113,12 @@ impl SnapshotText {
     /// Goes on with a record.
     pub fn add(&mut self, record: &SnapshotRecord<'_>) -> io::Result<()> {
         self.add_line(&record.0)
+    }
+
+    /// Goes on with a request.
+    pub fn add_request(&mut self, key: &RequestKey, record: &RequestRecord) -> io::Result<()> {
+        let (key, record) = (Cow::Borrowed(key), Cow::Borrowed(record));
+        self.add_line(&Line::Request(StoredRequest { key, record }))
     }
 
     /// Goes on with a commit of the log.

@@ -1,7 +1,7 @@
 //! What the tests of the store write: commits that the engine decided on.
 
 use super::{
-    Record, RequestKey, RequestRecord, Subject, Write,
+    Record, RequestKey, RequestPlace, RequestRecord, Store, Subject, Write,
     memory::{Disk, MemoryTree},
     record::{
         Format, StoredProgress, decode, encode,
@@ -168,6 +168,37 @@ impl History {
     pub(super) fn flag(&self, id: &str) -> &Arc<Flag> {
         self.state.flag(&FlagId::parse(id).unwrap()).unwrap()
     }
+}
+
+/// All requests, read in stretches.
+fn requests(store: &mut dyn Store) -> Vec<(RequestKey, RequestRecord)> {
+    let (mut requests, mut after) = (Vec::new(), None);
+    loop {
+        let stretch = store.requests(after.as_ref()).unwrap();
+        assert!(!stretch.requests.is_empty() || stretch.end.is_none());
+        requests.extend(stretch.requests);
+        after = stretch.end;
+        if after.is_none() {
+            return requests;
+        }
+    }
+}
+
+/// Whether a store has these requests and no others: in its index, each by itself, and all in a row.
+pub(super) fn check_requests(store: &mut dyn Store, expected: &[(RequestKey, RequestRecord)]) {
+    let index = store.load().unwrap().requests;
+    assert_eq!(index.len(), expected.len());
+    for (key, record) in expected {
+        let place = index.find(key).unwrap();
+        assert_eq!(place, RequestPlace::of(key, record.time));
+        assert_eq!(&store.request(place).unwrap(), record);
+    }
+    // Those of one moment have no order.
+    let mut expected = expected.to_vec();
+    expected.sort_by(|(a, _), (b, _)| a.cmp(b));
+    let mut requests = requests(store);
+    requests.sort_by(|(a, _), (b, _)| a.cmp(b));
+    assert_eq!(requests, expected);
 }
 
 /// Turns what a disk holds into what version 3 would have written: each record under its own key, each

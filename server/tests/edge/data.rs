@@ -7,8 +7,8 @@ use phasegate_server::{
     app::{ExitCode, OpenStore, Parts},
     config::{Config, Data},
     store::{
-        AuditQuery, Compacted, Compaction, Error, Image, LogQuery, LoggedCommit, Store, StoreId,
-        Writes,
+        AuditQuery, Compacted, Compaction, Error, Image, LogQuery, LoggedCommit, RequestCursor,
+        RequestPlace, RequestRecord, RequestStretch, Store, StoreId, Writes,
         audit::AuditEntry,
         memory::{self, Disk},
     },
@@ -70,6 +70,14 @@ impl Store for Broken {
 
     fn commits(&mut self, from: Revision, to: Revision) -> Result<Vec<LoggedCommit>, Error> {
         self.0.commits(from, to)
+    }
+
+    fn request(&mut self, place: RequestPlace) -> Result<RequestRecord, Error> {
+        self.0.request(place)
+    }
+
+    fn requests(&mut self, after: Option<&RequestCursor>) -> Result<RequestStretch, Error> {
+        self.0.requests(after)
     }
 
     fn compact(&mut self, limits: &Compaction) -> Result<Compacted, Error> {

@@ -1,7 +1,7 @@
 //! What survives, and who may see what.
 
 use super::{Broken, Verdict};
-use crate::history::History;
+use crate::{history::History, store::Loaded};
 use phasegate_engine::{
     State,
     event::{Change, Commit},
@@ -10,7 +10,7 @@ use phasegate_engine::{
 };
 use phasegate_server::{
     driver::Handle,
-    store::{Image, Record, Verified},
+    store::{Image, Record, RequestPlace, Verified},
 };
 use std::sync::Arc;
 
@@ -96,19 +96,23 @@ pub(crate) fn what_was_acknowledged_survives(
 
 /// The same, when what survived is known: nothing but that is there, and all of it.
 pub(crate) fn a_restart_changes_nothing(
-    image: &Image,
+    Loaded { image, requests }: &Loaded,
     history: &History,
     kept_from: Timestamp,
 ) -> Verdict {
     let same = image.state == *history.state();
     hold!(a_restart_changes_nothing, same, "{:?}\nis not\n{:?}", image.state, history.state());
-    for (key, record) in &image.requests {
+    for (key, record) in requests {
         let known = history.requests_of(key).any(|(_, known)| known == record);
         hold!(a_restart_changes_nothing, known, "{key:?} was never done");
+        let indexed = image.requests.has(RequestPlace::of(key, record.time));
+        hold!(a_restart_changes_nothing, indexed, "{key:?} stands in the store and was not read");
     }
+    let (read, stored) = (image.requests.len(), requests.len());
+    hold!(a_restart_changes_nothing, read == stored, "{read} requests were read of {stored}");
     for (key, record) in history.requests() {
         let newest = history.requests_of(key).last().is_some_and(|(_, newest)| newest == record);
-        let remembered = image.requests.iter().any(|(found, _)| found == key);
+        let remembered = image.requests.has(RequestPlace::of(key, record.time));
         hold!(
             a_restart_changes_nothing,
             remembered || !newest || record.time < kept_from,

@@ -4,7 +4,7 @@ use super::{Flow, Told, World};
 use crate::{
     operation::{Answer, From, Pace},
     promises::{self, Broken},
-    store,
+    store::{self, Loaded},
 };
 use phasegate_engine::id::Revision;
 use phasegate_server::store::{LogQuery, Order, Store as _};
@@ -74,8 +74,9 @@ impl World {
         let mut ledger = promises::a_store_opens_after_every_crash(opened)?;
         let verified = promises::the_store_is_sound(ledger.verify())?;
         let image = promises::a_store_opens_after_every_crash(ledger.load())?;
+        let loaded = promises::a_store_opens_after_every_crash(Loaded::of(image, &mut ledger))?;
         let kept_from = self.seen.look().requests_kept_from;
-        promises::a_restart_changes_nothing(&image, &self.history, kept_from)?;
+        promises::a_restart_changes_nothing(&loaded, &self.history, kept_from)?;
         let query = LogQuery {
             after: Revision::new(verified.oldest.get().saturating_sub(1)),
             up_to: verified.revision,

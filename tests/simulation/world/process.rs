@@ -417,18 +417,19 @@ impl World {
     /// A process has loaded the store: what it found is what was acknowledged, and perhaps the one
     /// batch of which nobody was told.
     pub(super) fn recovered(&mut self) -> Result<(), Broken> {
-        let (image, attempted, kept_from, acknowledged, attempted_audit) = {
+        let (loaded, attempted, kept_from, acknowledged, attempted_audit) = {
             let mut sights = self.seen.look();
-            let image = sights.loaded.take().expect("a process that started has loaded the store");
+            let loaded = sights.loaded.take().expect("a process that started has loaded the store");
             let (acknowledged, attempted_audit) = (sights.audit, sights.audit_attempted.take());
-            sights.audit = image.audit;
+            sights.audit = loaded.image.audit;
             let attempted = std::mem::take(&mut sights.attempted);
-            (image, attempted, sights.requests_kept_from, acknowledged, attempted_audit)
+            (loaded, attempted, sights.requests_kept_from, acknowledged, attempted_audit)
         };
+        let image = &loaded.image;
         if self.is_flipped {
             return promises::damage_is_noticed(&image.state, self.disk.noted(), &self.history);
         }
-        promises::what_was_acknowledged_survives(&image, &self.history, &attempted)?;
+        promises::what_was_acknowledged_survives(image, &self.history, &attempted)?;
         promises::the_audit_chain_survives(image.audit, acknowledged, attempted_audit)?;
         if image.state.revision() > self.history.state().revision() {
             self.reached.mark("a commit survived of which nobody was told");
@@ -436,6 +437,6 @@ impl World {
         } else if !attempted.is_empty() {
             self.reached.mark("a commit was lost of which nobody was told");
         }
-        promises::a_restart_changes_nothing(&image, &self.history, kept_from)
+        promises::a_restart_changes_nothing(&loaded, &self.history, kept_from)
     }
 }

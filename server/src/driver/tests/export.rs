@@ -99,8 +99,7 @@ fn an_export_is_the_store_at_one_revision_whatever_is_committed_meanwhile() {
     let mut store = memory::open(&disk, StoreId::fresh()).unwrap();
     let image = store.load().unwrap();
     assert_eq!(image.state, before.state);
-    let requests: BTreeMap<_, _> = image.requests.into_iter().collect();
-    assert_eq!(requests, before.requests.into_iter().collect::<BTreeMap<_, _>>());
+    assert_eq!(image.requests, before.requests);
     // Behind it stands the entry of the import.
     assert_eq!(image.audit.sequence, before.audit.sequence + 1);
 }
@@ -169,6 +168,21 @@ fn an_export_that_takes_too_long_ends_and_holds_nothing_back() {
     });
     assert!(matches!(ended, Err(ExportError::Expired)), "{ended:?}");
     assert!(world.handle.oldest() > Revision::ZERO);
+}
+
+#[test]
+fn an_export_that_takes_too_long_for_its_requests_ends_too() {
+    let mut world = full();
+    world.config.retention.requests = secs(1);
+    world.restart();
+    let longer = Span::from_secs(u32::try_from(EXPORT_TIME_MAX.as_secs()).unwrap());
+    let mut steps = 0;
+    let ended = world.export_while(|world| {
+        steps += 1;
+        world.advance(longer);
+    });
+    assert!(matches!(ended, Err(ExportError::Expired)), "{steps}: {ended:?}");
+    assert_eq!(world.handle.oldest(), Revision::ZERO);
 }
 
 #[test]

@@ -17,8 +17,8 @@ use super::{
 use crate::{
     clock::{Clock, ManualClock, Reading},
     store::{
-        Compacted, Compaction, Error as StoreError, Image, LogQuery, LoggedCommit, Store, StoreId,
-        Writes, memory,
+        Compacted, Compaction, Error as StoreError, Image, LogQuery, LoggedCommit, RequestCursor,
+        RequestIndex, RequestPlace, RequestRecord, RequestStretch, Store, StoreId, Writes, memory,
     },
 };
 use phasegate_engine::{
@@ -96,6 +96,8 @@ impl Clock for MachineClock {
 #[derive(Debug, Default)]
 struct Controls {
     fails: AtomicBool,
+    /// Whether requests cannot be read.
+    loses_requests: AtomicBool,
     /// Less than zero: no bound.
     free: AtomicI64,
     commits: Mutex<Vec<Vec<Revision>>>,
@@ -147,6 +149,17 @@ impl<S: Store> Store for Controlled<S> {
 
     fn commits(&mut self, from: Revision, to: Revision) -> Result<Vec<LoggedCommit>, StoreError> {
         self.store.commits(from, to)
+    }
+
+    fn request(&mut self, place: RequestPlace) -> Result<RequestRecord, StoreError> {
+        if self.controls.loses_requests.load(Ordering::SeqCst) {
+            return Err(StoreError::Damaged("told to lose it".into()));
+        }
+        self.store.request(place)
+    }
+
+    fn requests(&mut self, after: Option<&RequestCursor>) -> Result<RequestStretch, StoreError> {
+        self.store.requests(after)
     }
 
     fn compact(&mut self, limits: &Compaction) -> Result<Compacted, StoreError> {

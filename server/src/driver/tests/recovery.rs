@@ -69,6 +69,14 @@ impl Store for Holding {
         Err(StoreError::Failed)
     }
 
+    fn request(&mut self, _: RequestPlace) -> Result<RequestRecord, StoreError> {
+        Err(StoreError::Failed)
+    }
+
+    fn requests(&mut self, _: Option<&RequestCursor>) -> Result<RequestStretch, StoreError> {
+        Err(StoreError::Failed)
+    }
+
     fn compact(&mut self, _: &Compaction) -> Result<Compacted, StoreError> {
         Ok(Compacted::default())
     }
@@ -86,7 +94,7 @@ fn a_store_that_contradicts_itself_is_not_served() {
             store_id,
             oldest: Revision::new(oldest),
             state,
-            requests: Vec::new(),
+            requests: RequestIndex::default(),
             audit: AuditHead::EMPTY,
             outbox: Vec::new(),
             reminders: Vec::new(),

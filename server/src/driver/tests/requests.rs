@@ -30,6 +30,34 @@ fn a_repeated_request_does_nothing_after_a_restart_either() {
 }
 
 #[test]
+fn a_request_that_cannot_be_read_any_more_ends_the_writer_and_is_not_done_again() {
+    let mut world = World::rehearsal().with_pipeline(&[HOUR]);
+    world.call(trigger("f", "r")).unwrap();
+    world.submit(with_id(pause("r"), "one", 1)).unwrap();
+    world.call(unpause("r")).unwrap();
+    let before = world.handle.state();
+    world.controls.loses_requests.store(true, Ordering::SeqCst);
+    let (repeated, mut answer) = message(with_id(pause("r"), "one", 1));
+    world.turn([repeated]).unwrap_err();
+    assert!(answer.try_recv().is_err());
+    assert_eq!(world.handle.state(), before);
+}
+
+#[test]
+fn what_is_remembered_of_a_request_is_as_old_as_its_commit_though_the_clock_went_back() {
+    let mut world = World::real().with_pipeline(&[HOUR]);
+    world.call(trigger("f", "r")).unwrap();
+    let head = world.handle.state().time();
+    world.clock.step(-10_000);
+    world.submit(with_id(pause("r"), "one", 1)).unwrap();
+    assert_eq!(world.handle.state().time(), head);
+    world.restart();
+    let mut store = memory::open(&world.disk, StoreId::fresh()).unwrap();
+    let requests = store.requests(None).unwrap().requests;
+    assert_eq!(requests.iter().map(|(_, record)| record.time).collect::<Vec<_>>(), [head]);
+}
+
+#[test]
 fn a_repeated_trigger_is_answered_with_the_release_that_the_first_one_made() {
     let mut world = World::rehearsal().with_pipeline(&[HOUR]);
     world.submit(with_id(trigger("f", "first-id"), "one", 1)).unwrap();

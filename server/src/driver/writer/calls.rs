@@ -6,7 +6,7 @@ use crate::{
         handle::{Done, Error, Mode, Submission},
         notify::{self, By},
         record::{approximate_bytes, record},
-        requests::subject,
+        requests::{Earlier, subject},
     },
     store::{RequestKey, RequestRecord, Subject},
 };
@@ -49,10 +49,11 @@ impl Writer {
     pub(super) fn submit_on_record(
         &mut self,
         submission: &Submission,
+        earlier: Option<Earlier>,
         now: Timestamp,
         batch: &mut Batch,
     ) -> Result<Done, Error> {
-        let judged = self.submit(submission, now, batch);
+        let judged = self.submit(submission, earlier, now, batch);
         if submission.mode == Mode::ValidateOnly {
             return judged.map(|(done, _)| done);
         }
@@ -78,6 +79,7 @@ impl Writer {
     fn submit(
         &mut self,
         submission: &Submission,
+        earlier: Option<Earlier>,
         now: Timestamp,
         batch: &mut Batch,
     ) -> Result<(Done, Effect), Error> {
@@ -87,8 +89,8 @@ impl Writer {
         if let Some(flag) = self.flag_of(&submission.call) {
             self.fire_flag(&flag, now, now, batch);
         }
-        if let Some(subject) = self.requests.find(submission)? {
-            let subject = subject.clone();
+        if let Some(earlier) = earlier {
+            let subject = earlier.repeated_by(submission)?;
             // What was seen then may be out of sight now.
             let resource = resource(&subject);
             if !submission.permit.sees(&self.state, &resource) {
@@ -115,16 +117,17 @@ impl Writer {
             (Some((_, after)), Mode::ValidateOnly) => after,
             (None, Mode::ValidateOnly) => self.state.clone(),
             (Some((commit, after)), Mode::Commit) => {
-                let request = self.requests.remember(submission, now, &after);
+                let request = self.requests.remember(submission, commit.time);
                 self.stage(&commit, after, request, &by, now, batch);
                 self.state.clone()
             }
             (None, Mode::Commit) => {
                 // Nothing changes, but a repetition must do nothing either, whatever happens until
                 // then: so the request is kept, with a commit that holds nothing else.
-                if let Some(request) = self.requests.remember(submission, now, &self.state) {
-                    let (commit, after) = self.empty_commit(now);
-                    self.stage(&commit, after, Some(request), &by, now, batch);
+                let (commit, after) = self.empty_commit(now);
+                let request = self.requests.remember(submission, commit.time);
+                if request.is_some() {
+                    self.stage(&commit, after, request, &by, now, batch);
                 }
                 self.state.clone()
             }

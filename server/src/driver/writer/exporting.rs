@@ -13,7 +13,7 @@ impl Writer {
             store_id: self.published().store_id,
             oldest: self.published().oldest(),
             state: self.state.clone(),
-            requests: self.requests.snapshot(),
+            requests: self.requests.index().clone(),
             audit: self.recorder.head(),
             outbox: self.rows.snapshot(),
             reminders: self.reminders.snapshot(),
@@ -29,6 +29,14 @@ impl Writer {
         let read = match stretch {
             Stretch::Log(from, _) if from < self.published().oldest() => {
                 return Ok(Err(ExportError::Expired));
+            }
+            Stretch::Requests { forgotten, .. }
+                if forgotten != self.requests.index().forgotten() =>
+            {
+                return Ok(Err(ExportError::Expired));
+            }
+            Stretch::Requests { after, .. } => {
+                self.store.requests(after.as_ref()).map(Piece::Requests)
             }
             Stretch::Log(from, to) => self.store.commits(from, to).map(Piece::Log),
             Stretch::Audit(after, up_to) => {

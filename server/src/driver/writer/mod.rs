@@ -215,7 +215,7 @@ impl Writer {
         // All are walked along, which is faster than to find the unfinished among them one by one.
         let unfinished = || state.releases().filter(|release| !release.is_over());
         // The timers of very many take as long as the rest, so they are armed beside it.
-        let (alarms, sets, requests) = thread::scope(|scope| {
+        let (alarms, sets) = thread::scope(|scope| {
             let arm = || Alarms::of(unfinished(), now);
             let arming = thread::Builder::new().name("arming".into()).spawn_scoped(scope, arm);
             let arming = arming.map_err(OpenError::Thread)?;
@@ -224,9 +224,8 @@ impl Writer {
                 reminders.track(release, &mut Vec::new());
             }
             let sets = Sets::load(&state, config.flag_sets.bytes_max);
-            let requests = Requests::load(image.requests, &state);
             let alarms = arming.join().unwrap_or_else(|panicked| panic::resume_unwind(panicked));
-            Ok::<_, OpenError>((alarms, sets, requests))
+            Ok::<_, OpenError>((alarms, sets))
         })?;
         tracing::info!(
             store_id = %image.store_id,
@@ -250,7 +249,7 @@ impl Writer {
             store,
             clock,
             state,
-            requests,
+            requests: Requests::load(image.requests),
             alarms,
             pacing: Pacing::new(&config.timers),
             trust,
@@ -309,7 +308,9 @@ impl Writer {
             match message {
                 Message::Submit { submission, reply } => {
                     batch.calls += 1;
-                    let result = self.submit_on_record(&submission, reading.wall, &mut batch);
+                    let earlier = self.requests.earlier(&submission, &mut *self.store)?;
+                    let now = reading.wall;
+                    let result = self.submit_on_record(&submission, earlier, now, &mut batch);
                     batch.answers.push(Answer { reply, result });
                 }
                 Message::ReadLog { query, reply } => batch.reads.push(Read { query, reply }),
@@ -377,6 +378,7 @@ impl Writer {
         if !writes.is_empty() {
             let begun = self.clock.read().monotonic;
             self.store.commit(writes)?;
+            self.requests.settle();
             let metrics = &self.published().metrics;
             metrics.commit_time.record(self.clock.read().monotonic.saturating_sub(begun));
             if let Some(time) = self.store.sync_took() {

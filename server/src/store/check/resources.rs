@@ -6,7 +6,7 @@ use super::{
     shared::Shared,
 };
 use crate::store::{
-    Error, RequestKey, RequestRecord,
+    Error, RequestIndex, RequestPlace,
     outbox::{OutboxKey, OutboxRow, Reminder},
     record::{
         NOT_WHOLE, StoredProgress, StoredRequest, decode, digest,
@@ -168,22 +168,21 @@ fn check_creations(releases: &[Arc<Release>], notes: &mut impl Notes) -> Result<
     Ok(())
 }
 
-/// Reads requests, oldest first, and those of one moment by who asked for what.
+/// Reads where requests stand.
 pub(super) fn read_requests<T: Tree>(
     tree: &T,
     notes: &mut impl Notes,
-) -> Result<Vec<(RequestKey, RequestRecord)>, Error> {
+) -> Result<RequestIndex, Error> {
     // Those of before version 3 stand under their digests, and there is nothing under their times.
-    let mut requests = Vec::new();
+    let mut requests = RequestIndex::default();
     let mut apart = BTreeSet::new();
     each(tree, Kind::Request, notes, |key, request: StoredRequest<'_>, notes| {
         let digest = digest(&request.key);
         if *key != Key::Request(digest) {
             notes.at(key, "its digest is not that of the request")?;
         }
-        let (request, record) = (request.key.into_owned(), request.record.into_owned());
-        apart.insert((record.time, digest));
-        requests.push((request, record));
+        apart.insert((request.record.time, digest));
+        requests.add(RequestPlace { time: request.record.time, digest });
         Ok(())
     })?;
     for entry in parts::scan(tree, Kind::RequestAt.all(), Direction::Up) {
@@ -194,11 +193,11 @@ pub(super) fn read_requests<T: Tree>(
         });
         match read {
             Ok((key, Some(request))) => {
-                let at = (request.record.time, digest(&request.key));
-                if key != Key::RequestAt(at.0, at.1) {
+                let place = RequestPlace::of(&request.key, request.record.time);
+                if key != place.key() {
                     notes.at(&key, "its time or its digest is not that of the request")?;
                 }
-                requests.push((request.key.into_owned(), request.record.into_owned()));
+                requests.add(place);
             }
             Ok((Key::RequestAt(time, digest), None)) if apart.remove(&(time, digest)) => {}
             Ok((key, None)) => notes.at(&key, "there is no such request")?,
@@ -209,9 +208,6 @@ pub(super) fn read_requests<T: Tree>(
         let problem = format!("{} requests are missing from the index of times", apart.len());
         notes.note(Finding { key: "request-at/".into(), problem })?;
     }
-    requests.sort_unstable_by(|(a, a_record), (b, b_record)| {
-        (a_record.time, a).cmp(&(b_record.time, b))
-    });
     Ok(requests)
 }
 

@@ -6,7 +6,7 @@ use crate::store::{
     memory::{self, Disk},
     outbox::{OutboxKey, Reminder},
     record::{ChangeRecord, Format, Oldest, StoredAudit, StoredProgress, decode, encode, key::Key},
-    testing::{History, START, as_in_version_3, describe_flag, release},
+    testing::{History, START, as_in_version_3, check_requests, describe_flag, release},
 };
 use phasegate_engine::{
     event::{Change, Happened},
@@ -437,10 +437,7 @@ fn requests_of_version_2_are_read_and_forgotten_like_others() {
     let mut store = memory::open(&disk, STORE).unwrap();
     let mut requests = history().requests();
     requests.pop();
-    let mut read = store.load().unwrap().requests;
-    read.sort_by(|(a, _), (b, _)| a.cmp(b));
-    requests.sort_by(|(a, _), (b, _)| a.cmp(b));
-    assert_eq!(read, requests);
+    check_requests(&mut store, &requests);
     let verified = store.verify().unwrap();
     assert_eq!(verified.findings, []);
     assert_eq!(verified.counts.requests, requests.len());

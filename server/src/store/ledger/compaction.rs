@@ -1,10 +1,10 @@
 //! What goes: commits with their entries of the log, and requests, when they are too old to keep.
 
-use super::{Ledger, index, stored};
+use super::{Ledger, index, requests};
 use crate::store::{
-    Compacted, Compaction, CompactionProgress, Error, RequestKey,
+    Compacted, Compaction, CompactionProgress, Error, RequestPlace,
     record::{
-        CommitRecord, Oldest, StoredRequest, Unreadable, decode, encode,
+        CommitRecord, Oldest, Unreadable, decode, encode,
         key::{self, Key},
         packs::{self, Fate, OpenPacks},
         parts,
@@ -33,7 +33,7 @@ impl<T: Tree> Ledger<T> {
         let forgotten = self.remove_requests(limits)?;
         Ok(Compacted {
             oldest: self.oldest,
-            requests: forgotten.keys,
+            requests: forgotten.places,
             changes,
             progress: if removable.more || forgotten.more {
                 CompactionProgress::More
@@ -98,7 +98,7 @@ impl<T: Tree> Ledger<T> {
 
     fn remove_requests(&mut self, limits: &Compaction) -> Result<ForgottenRequests, Error> {
         let mut batch = Batch::default();
-        let mut forgotten = ForgottenRequests { keys: Vec::new(), more: false };
+        let mut forgotten = ForgottenRequests { places: Vec::new(), more: false };
         let mut apart = Vec::new();
         let mut seen = 0;
         let range = key::requests_before(limits.requests_before);
@@ -111,20 +111,18 @@ impl<T: Tree> Ledger<T> {
                 return Ok(Fate::Stop);
             }
             seen += 1;
+            let place = RequestPlace { time, digest };
             if value.is_empty() {
-                apart.push((time, digest));
+                apart.push(place);
             } else {
-                let request: StoredRequest<'_> = decode(at, value)?;
-                forgotten.keys.push(request.key.into_owned());
+                forgotten.places.push(place);
             }
             Ok(Fate::Remove)
         })?;
-        for (time, digest) in apart {
-            let key = Key::Request(digest);
-            let request: Option<StoredRequest<'_>> = stored(&self.tree, &key)?;
-            if let Some(request) = request.filter(|request| request.record.time == time) {
-                parts::delete(&mut batch, &self.tree, &key)?;
-                forgotten.keys.push(request.key.into_owned());
+        for place in apart {
+            if requests::apart(&self.tree, place)?.is_some() {
+                parts::delete(&mut batch, &self.tree, &Key::Request(place.digest))?;
+                forgotten.places.push(place);
             }
         }
         if !batch.is_empty() {
@@ -142,6 +140,6 @@ struct Removable {
 }
 
 struct ForgottenRequests {
-    keys: Vec<RequestKey>,
+    places: Vec<RequestPlace>,
     more: bool,
 }

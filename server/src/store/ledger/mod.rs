@@ -6,10 +6,12 @@
 
 mod compaction;
 pub(super) mod index;
+mod requests;
 
 use super::{
-    AuditQuery, Compacted, Compaction, Error, Image, LogQuery, LoggedCommit, Order, Record, Store,
-    StoreId, Verified, Write, Writes,
+    AuditQuery, Compacted, Compaction, Error, Image, LogQuery, LoggedCommit, Order, Record,
+    RequestCursor, RequestPlace, RequestRecord, RequestStretch, Store, StoreId, Verified, Write,
+    Writes,
     audit::{AuditEntry, AuditHash, AuditHead},
     check,
     record::{
@@ -422,6 +424,16 @@ impl<T: Tree> Store for Ledger<T> {
             return Err(Unreadable::at(&Key::Commit(from), "it is missing").into());
         }
         Ok(commits)
+    }
+
+    fn request(&mut self, place: RequestPlace) -> Result<RequestRecord, Error> {
+        self.usable()?;
+        requests::find(&self.tree, place)
+    }
+
+    fn requests(&mut self, after: Option<&RequestCursor>) -> Result<RequestStretch, Error> {
+        self.usable()?;
+        requests::stretch(&self.tree, after)
     }
 
     fn compact(&mut self, limits: &Compaction) -> Result<Compacted, Error> {

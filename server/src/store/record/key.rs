@@ -151,6 +151,16 @@ pub(in crate::store) fn requests_before(time: Timestamp) -> Range<Vec<u8>> {
     REQUEST_AT.to_vec()..numbered(REQUEST_AT, millis(time))
 }
 
+/// The requests that were done at a time.
+pub(in crate::store) fn requests_at(time: Timestamp) -> Range<Vec<u8>> {
+    numbered(REQUEST_AT, millis(time))..numbered(REQUEST_AT, millis(time) + 1)
+}
+
+/// Where what comes after a value begins, and after its further parts.
+pub(in crate::store) fn after(key: &[u8]) -> Vec<u8> {
+    [key, &[PART + 1]].concat()
+}
+
 impl Key {
     /// The key as it is stored.
     pub(in crate::store) fn bytes(&self) -> Vec<u8> {

@@ -11,7 +11,7 @@
 
 use super::{
     Unreadable,
-    key::{Key, Kind},
+    key::{self, Key, Kind},
     parts::{self, CUT, Entry, LONGEST, Whole},
 };
 use crate::store::{
@@ -46,12 +46,7 @@ fn split(key: &[u8]) -> Option<(Kind, &[u8])> {
 
 /// Whether a key may follow on another in one pack. Requests of one moment have no order.
 fn may_follow(kind: Kind, last: &[u8], key: &[u8]) -> bool {
-    if kind == Kind::RequestAt {
-        let moment = kind.prefix().len() + size_of::<u64>();
-        last.get(..moment) <= key.get(..moment)
-    } else {
-        last < key
-    }
+    if kind == Kind::RequestAt { moment(last) <= moment(key) } else { last < key }
 }
 
 /// The packs that are not full yet, one for each kind.
@@ -182,6 +177,28 @@ fn records(first: &Key, pack: &[u8]) -> Result<Vec<Packed>, Unreadable> {
     Ok(records)
 }
 
+/// What the keys of all requests of one moment begin with; none if this is no key of a request.
+fn moment(key: &[u8]) -> Option<&[u8]> {
+    let prefix = Kind::RequestAt.prefix();
+    if !key.starts_with(prefix) {
+        return None;
+    }
+    key.get(..prefix.len() + size_of::<u64>())
+}
+
+/// Where to begin to read, so that a pack is read too that begins before a range and reaches into it.
+fn start_before<T: Tree>(tree: &T, start: &[u8]) -> Result<Vec<u8>, Error> {
+    if moment(start).is_none() {
+        let pack = pack_before(tree, start)?;
+        return Ok(pack.map_or_else(|| start.to_vec(), |(first, _)| first.bytes()));
+    }
+    // Of those that begin in the moment before, any may be the last.
+    let earlier = Kind::RequestAt.prefix().to_vec()..start.to_vec();
+    let before = tree.scan(earlier, Direction::Down).next().transpose()?;
+    let first = before.as_ref().and_then(|(first, _)| moment(first.as_ref()));
+    Ok(first.unwrap_or(start).to_vec())
+}
+
 /// The pack that begins before a key and may reach it.
 fn pack_before<T: Tree>(tree: &T, key: &[u8]) -> Result<Option<(Key, T::Bytes)>, Error> {
     let Some((kind, _)) = split(key) else { return Ok(None) };
@@ -199,6 +216,16 @@ pub(super) fn find<T: Tree>(
     key: &Key,
     bytes: &[u8],
 ) -> Result<Option<Whole<T::Bytes>>, Error> {
+    if let Key::RequestAt(time, _) = *key {
+        // It may lie in any of its moment, and in one that begins before.
+        for entry in unpacked(tree, key::requests_at(time), Direction::Up) {
+            let (found, value) = entry??;
+            if found == *key {
+                return Ok(Some(value));
+            }
+        }
+        return Ok(None);
+    }
     match pack_before(tree, bytes)? {
         Some((first, pack)) => Ok(pick(&first, key, pack)?),
         None => Ok(None),
@@ -215,17 +242,18 @@ pub(super) fn pick<B: AsRef<[u8]>>(
     Ok(found.map(|packed| Whole::Packed(Arc::new(pack), packed.value)))
 }
 
-/// Reads the values of a range of keys, those in packs too.
+/// Reads the values of a range of keys, those in packs too. A range of requests is one of whole moments.
 pub(super) fn unpacked<T: Tree>(
     tree: &T,
     range: Range<Vec<u8>>,
     direction: Direction,
 ) -> impl Iterator<Item = Result<Entry<T::Bytes>, Error>> {
-    let before = pack_before(tree, &range.start);
-    let (mut failed, start) = match before {
-        Ok(pack) => (None, pack.map_or_else(|| range.start.clone(), |(first, _)| first.bytes())),
+    let (mut failed, start) = match start_before(tree, &range.start) {
+        Ok(start) => (None, start),
         Err(error) => (Some(error), range.end.clone()),
     };
+    // Before the range may stand what is no pack.
+    let is_early = start < range.start;
     let mut stored = parts::stored(tree, start..range.end.clone(), direction);
     let mut waiting = Vec::new().into_iter();
     let mut edge = Edge { direction, key: None };
@@ -239,6 +267,7 @@ pub(super) fn unpacked<T: Tree>(
             }
             let (first, pack) = match stored.next()? {
                 Ok(Ok((key, Whole::Stored(value)))) if is_pack(value.as_ref()) => (key, value),
+                Ok(Ok((key, _))) if is_early && key.bytes() < range.start => continue,
                 Ok(Ok((key, value))) => return Some(Ok(edge.pass(&key).map(|()| (key, value)))),
                 other @ (Ok(Err(_)) | Err(_)) => return Some(other),
             };
@@ -257,6 +286,24 @@ pub(super) fn unpacked<T: Tree>(
                 |packed: Packed| (packed.key, Whole::Packed(Arc::clone(&pack), packed.value));
             waiting = asked.map(entry).collect::<Vec<_>>().into_iter();
         }
+    })
+}
+
+/// Reads what stands in a range, pack by pack: under which key, and the records in it. What stands alone is
+/// a pack of one.
+pub(in crate::store) fn whole<T: Tree>(
+    tree: &T,
+    range: Range<Vec<u8>>,
+) -> impl Iterator<Item = Result<(Key, Vec<(Key, Whole<T::Bytes>)>), Error>> {
+    parts::stored(tree, range, Direction::Up).map(|entry| {
+        let (first, pack) = match entry?? {
+            (first, Whole::Stored(value)) if is_pack(value.as_ref()) => (first, value),
+            (key, value) => return Ok((key.clone(), vec![(key, value)])),
+        };
+        let records = records(&first, pack.as_ref())?;
+        let pack = Arc::new(pack);
+        let entry = |packed: Packed| (packed.key, Whole::Packed(Arc::clone(&pack), packed.value));
+        Ok((first, records.into_iter().map(entry).collect()))
     })
 }
 
@@ -309,12 +356,14 @@ pub(in crate::store) fn remove<T: Tree>(
     range: Range<Vec<u8>>,
     mut judge: impl FnMut(&Key, &[u8]) -> Result<Fate, Error>,
 ) -> Result<(), Error> {
-    let before = pack_before(tree, &range.start)?;
-    let start = before.map_or_else(|| range.start.clone(), |(first, _)| first.bytes());
+    let start = start_before(tree, &range.start)?;
     for entry in parts::stored(tree, start..range.end.clone(), Direction::Up) {
         let (first, value) = entry??;
         let value = value.as_ref();
         if !is_pack(value) {
+            if first.bytes() < range.start {
+                continue;
+            }
             match judge(&first, value)? {
                 Fate::Remove => parts::delete(batch, tree, &first)?,
                 Fate::Stop => return Ok(()),

@@ -143,9 +143,16 @@ impl World {
                 ranges.push(whole.start.clone()..cut.clone());
                 ranges.push(cut..whole.end.clone());
             }
-            // What is asked of requests is what is older than a time, and they have no order in one.
+            // What is asked of requests is whole moments, and they have no order in one.
             if kind == Kind::RequestAt {
                 ranges.truncate(1);
+                for key in keys.iter().step_by(5) {
+                    let (Key::RequestAt(time, _), 0) = Key::parse(key).unwrap() else {
+                        panic!("no request")
+                    };
+                    ranges.push(key::requests_at(time));
+                    ranges.push(key::requests_at(time).start..whole.end.clone());
+                }
             }
             for range in ranges {
                 let mut expected: Vec<_> =
@@ -162,7 +169,7 @@ impl World {
                 expected.reverse();
                 assert!(down == expected);
             }
-            for key in keys.iter().step_by(3).filter(|_| kind != Kind::RequestAt) {
+            for key in keys.iter().step_by(3) {
                 let (whole, 0) = Key::parse(key).unwrap() else { panic!("a part") };
                 let value = parts::get(&self.tree, &whole).unwrap().unwrap();
                 assert!(value.as_ref() == self.model[*key]);
