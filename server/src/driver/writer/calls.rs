@@ -124,9 +124,9 @@ impl Writer {
             (None, Mode::Commit) => {
                 // Nothing changes, but a repetition must do nothing either, whatever happens until
                 // then: so the request is kept, with a commit that holds nothing else.
-                let (commit, after) = self.empty_commit(now);
-                let request = self.requests.remember(submission, commit.time);
-                if request.is_some() {
+                if submission.call.request_id.is_some() {
+                    let (commit, after) = self.empty_commit(now);
+                    let request = self.requests.remember(submission, commit.time);
                     self.stage(&commit, after, request, &by, now, batch);
                 }
                 self.state.clone()

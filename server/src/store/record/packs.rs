@@ -289,12 +289,14 @@ pub(super) fn unpacked<T: Tree>(
     })
 }
 
-/// Reads what stands in a range, pack by pack: under which key, and the records in it. What stands alone is
-/// a pack of one.
+/// A pack: under which key it stands, and the records in it. What stands alone is a pack of one.
+type Pack<B> = (Key, Vec<(Key, Whole<B>)>);
+
+/// Reads what stands in a range, pack by pack.
 pub(in crate::store) fn whole<T: Tree>(
     tree: &T,
     range: Range<Vec<u8>>,
-) -> impl Iterator<Item = Result<(Key, Vec<(Key, Whole<T::Bytes>)>), Error>> {
+) -> impl Iterator<Item = Result<Pack<T::Bytes>, Error>> {
     parts::stored(tree, range, Direction::Up).map(|entry| {
         let (first, pack) = match entry?? {
             (first, Whole::Stored(value)) if is_pack(value.as_ref()) => (first, value),
