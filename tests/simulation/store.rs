@@ -158,7 +158,7 @@ impl Store for WatchedStore {
         self.ledger.commits(from, to)
     }
 
-    fn request(&mut self, place: RequestPlace) -> Result<RequestRecord, Error> {
+    fn request(&mut self, place: RequestPlace) -> Result<Option<RequestRecord>, Error> {
         self.ledger.request(place)
     }
 

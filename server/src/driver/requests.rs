@@ -52,7 +52,7 @@ impl Requests {
             return Ok(Some(Earlier(record.clone())));
         }
         let Some(place) = self.done.find(&key) else { return Ok(None) };
-        store.request(place).map(|record| Some(Earlier(record)))
+        Ok(store.request(place)?.map(Earlier))
     }
 
     /// Remembers a request that succeeds with the commit in hand, which has this time. None if it has

@@ -561,6 +561,14 @@ fn a_request_is_found_wherever_it_lies(home: Home<'_>) {
         store.commit(Writes::of(&records)).unwrap();
     }
     check_requests(&mut *store, &expected);
+    // Another one of the same half, which no test can make the texts of.
+    let (key, record) = &expected[100];
+    let mut place = RequestPlace::of(key, record.time);
+    place.digest[31] ^= 1;
+    assert!(load(&mut *store).requests.has(place));
+    assert_eq!(store.request(place).unwrap(), None);
+    place.digest[0] ^= 1;
+    assert!(matches!(store.request(place), Err(Error::Damaged(_))));
     drop(store);
     let mut store = home();
     check_requests(&mut *store, &expected);

@@ -94,8 +94,9 @@ pub trait Store: Send + 'static {
     /// Reads the audit chain. Nothing is ever removed from it.
     fn audit(&mut self, query: &AuditQuery) -> Result<Vec<AuditEntry>, Error>;
 
-    /// Reads the request that stands here. [`Error::Damaged`] if there is none.
-    fn request(&mut self, place: RequestPlace) -> Result<RequestRecord, Error>;
+    /// Reads the request that stands here, a place from [`RequestIndex::find`]; none if that has taken another
+    /// one for it. [`Error::Damaged`] if there is neither.
+    fn request(&mut self, place: RequestPlace) -> Result<Option<RequestRecord>, Error>;
 
     /// Reads requests, from the first on or after those that were read: some of them. All that were there
     /// when the first stretch was read come once and only once, as long as none is removed; of what is added

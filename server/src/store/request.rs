@@ -111,6 +111,11 @@ impl RequestPlace {
         Self { time, digest: digest(key) }
     }
 
+    /// Whether the index would take the one for the other.
+    pub(super) fn looks_like(&self, other: &Self) -> bool {
+        self.time == other.time && half(&self.digest) == half(&other.digest)
+    }
+
     /// The key that it stands under, by itself or in a pack.
     pub(super) fn key(&self) -> Key {
         Key::RequestAt(self.time, self.digest)
@@ -123,8 +128,8 @@ impl fmt::Debug for RequestPlace {
     }
 }
 
-/// Half of the digest of a key. Whoever gives two ids with the same half on purpose (2^64 digests are to be
-/// made for that) loses the first of them, which was their own.
+/// Half of the digest of a key. Of two with the same half the index has the later one: whoever makes the 2^64
+/// digests that it takes to find two such ids, and uses both, may have the first done again, which was theirs.
 type Half = [u8; 16];
 
 fn half(digest: &RequestDigest) -> Half {

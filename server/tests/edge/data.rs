@@ -72,7 +72,7 @@ impl Store for Broken {
         self.0.commits(from, to)
     }
 
-    fn request(&mut self, place: RequestPlace) -> Result<RequestRecord, Error> {
+    fn request(&mut self, place: RequestPlace) -> Result<Option<RequestRecord>, Error> {
         self.0.request(place)
     }
 

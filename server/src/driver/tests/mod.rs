@@ -151,7 +151,7 @@ impl<S: Store> Store for Controlled<S> {
         self.store.commits(from, to)
     }
 
-    fn request(&mut self, place: RequestPlace) -> Result<RequestRecord, StoreError> {
+    fn request(&mut self, place: RequestPlace) -> Result<Option<RequestRecord>, StoreError> {
         if self.controls.loses_requests.load(Ordering::SeqCst) {
             return Err(StoreError::Damaged("told to lose it".into()));
         }

@@ -69,7 +69,7 @@ impl Store for Holding {
         Err(StoreError::Failed)
     }
 
-    fn request(&mut self, _: RequestPlace) -> Result<RequestRecord, StoreError> {
+    fn request(&mut self, _: RequestPlace) -> Result<Option<RequestRecord>, StoreError> {
         Err(StoreError::Failed)
     }
 

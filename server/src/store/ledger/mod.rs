@@ -426,7 +426,7 @@ impl<T: Tree> Store for Ledger<T> {
         Ok(commits)
     }
 
-    fn request(&mut self, place: RequestPlace) -> Result<RequestRecord, Error> {
+    fn request(&mut self, place: RequestPlace) -> Result<Option<RequestRecord>, Error> {
         self.usable()?;
         requests::find(&self.tree, place)
     }

@@ -14,31 +14,45 @@ use crate::store::{
 /// Requests that are read at once, about: the writer does other things in between.
 const REQUESTS_PER_STRETCH: usize = 256;
 
-/// The request that stands here.
-pub(super) fn find<T: Tree>(tree: &T, place: RequestPlace) -> Result<RequestRecord, Error> {
+/// The request that stands here; none if another one does that looks like it.
+pub(super) fn find<T: Tree>(tree: &T, place: RequestPlace) -> Result<Option<RequestRecord>, Error> {
     let at = place.key();
-    let request = match parts::get(tree, &at)? {
+    let missing = || Unreadable::at(&at, "the request is missing");
+    let found = match parts::get(tree, &at)? {
         Some(value) => read(tree, place, value.as_ref())?,
-        None => find_among_all(tree, place)?,
+        None => match find_among_all(tree, place)? {
+            Found::It(request) => Some(request),
+            Found::Another => return Ok(None),
+            Found::None => None,
+        },
     };
-    let request = request.ok_or_else(|| Unreadable::at(&at, "the request is missing"))?;
-    Ok(request.record.into_owned())
+    Ok(Some(found.ok_or_else(missing)?.record.into_owned()))
+}
+
+enum Found {
+    It(StoredRequest<'static>),
+    /// One that looks like it, and it nowhere.
+    Another,
+    None,
 }
 
 /// Looks for a request wherever it may lie: after a clock had gone back, versions before this one wrote packs
 /// that lie over others.
-fn find_among_all<T: Tree>(
-    tree: &T,
-    place: RequestPlace,
-) -> Result<Option<StoredRequest<'static>>, Error> {
-    let at = place.key();
+fn find_among_all<T: Tree>(tree: &T, place: RequestPlace) -> Result<Found, Error> {
+    let mut found = Found::None;
     for entry in parts::scan(tree, Kind::RequestAt.all(), Direction::Up) {
         let (key, value) = entry??;
-        if key == at {
-            return read(tree, place, value.as_ref());
+        let Key::RequestAt(time, digest) = key else { continue };
+        let at = RequestPlace { time, digest };
+        if at == place {
+            let request = read(tree, place, value.as_ref())?;
+            return Ok(request.map_or(Found::None, Found::It));
+        }
+        if at.looks_like(&place) {
+            found = Found::Another;
         }
     }
-    Ok(None)
+    Ok(found)
 }
 
 /// Reads what stands at a place: the request, or in a store of before version 3 nothing.
