@@ -24,10 +24,10 @@ const PIECE_BYTES: usize = 64 << 10;
 /// Entries of the audit chain that are read at once: the writer does other things in between.
 const ENTRIES_PER_STRETCH: usize = 256;
 
-/// An export has to be over after this: for so long the log keeps what it would have lost.
+/// An export has to be over after this: for so long the log and requests are kept that would have gone.
 pub const EXPORT_TIME_MAX: Duration = Duration::from_secs(3600);
 
-/// A store at one revision, to be made a text of. While there is one, the log loses nothing, for
+/// A store at one revision, to be made a text of. While there is one, nothing that it reads is removed, for
 /// [`EXPORT_TIME_MAX`] at most.
 #[derive(Debug)]
 pub struct Export {
@@ -39,7 +39,7 @@ pub struct Export {
 /// Why a text does not go on. What there is of it is worth nothing.
 #[derive(Debug, thiserror::Error)]
 pub enum ExportError {
-    /// It took so long that the log has lost what was still to be read.
+    /// It took so long that what was still to be read is gone from the log or from the requests.
     #[error("the export took longer than {} minutes", EXPORT_TIME_MAX.as_secs() / 60)]
     Expired,
     /// What is stored contradicts itself.
@@ -193,7 +193,7 @@ impl Stretch {
     }
 }
 
-/// While it is there nothing is removed from the log.
+/// While it is there nothing is removed from the log, and no request is forgotten.
 #[derive(Debug)]
 pub struct Hold(#[expect(dead_code, reason = "it only has to be there")] Arc<()>);
 

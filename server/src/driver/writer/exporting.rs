@@ -21,7 +21,7 @@ impl Writer {
     }
 
     /// Reads a stretch. Damage there ends the export and not the server, which goes on without what it
-    /// reads of the log and of old audit entries only when somebody asks.
+    /// reads of the log, of requests and of old audit entries only when somebody asks.
     pub(super) fn read_stretch(
         &mut self,
         stretch: Stretch,
